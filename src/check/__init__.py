@@ -1,0 +1,1 @@
+"""Refuses a wrong config before any data is read."""

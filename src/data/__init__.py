@@ -1,0 +1,1 @@
+"""Reads reviews, splits them, learns the vocabulary and hands out batches."""

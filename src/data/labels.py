@@ -1,0 +1,61 @@
+"""Checks every text and label of a table before anything is trained on it."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from src.data.table import Table
+from src.errors import UserError
+
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,8}")
+
+
+def label_numbers(table: Table, label_names: Sequence[str]) -> np.ndarray:
+    """Turn labels into numbers 0 .. n-1; returns (N,) int64.
+
+    Legal are the integers 0 .. n-1, the same as digits in text files, or the names themselves, but only one of the
+    three kinds in a table. True, 1.0 and -1 are not labels. Raises UserError with the number of bad rows and the
+    place of the first.
+    """
+    numbers = {name: number for number, name in enumerate(label_names)}
+    kind = next((found for found in map(_kind(numbers), table.labels) if found), "")
+    readers: dict[str, Callable[[Any], int]] = {"name": numbers.__getitem__, "digits": int, "integer": int, "": int}
+    kind_of, read = _kind(numbers), readers[kind]
+    bad = [row for row, label in enumerate(table.labels) if kind_of(label) != kind or not kind]
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(table.labels)} rows have a label that is not legal, first {table.where(bad[0])}: "
+            f"{_show(table.labels[bad[0]])}. Labels must be 0 to {len(label_names) - 1} or one of "
+            f"{', '.join(label_names)} (data.label_names), and not a mixture."
+        )
+    return np.array([read(label) for label in table.labels], dtype=np.int64)
+
+
+def _kind(numbers: dict[str, int]) -> Callable[[Any], str]:
+    def kind(label: Any) -> str:
+        if isinstance(label, str):
+            if label in numbers:
+                return "name"
+            return "digits" if _DIGITS.fullmatch(label) and int(label) < len(numbers) else ""
+        return "integer" if type(label) is int and 0 <= label < len(numbers) else ""
+
+    return kind
+
+
+def check_texts(table: Table) -> list[str]:
+    """Return the texts if all of them are text; an empty one is legal, a missing one is not."""
+    bad = [row for row, text in enumerate(table.texts) if not isinstance(text, str)]
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(table.texts)} rows have no text, first {table.where(bad[0])}: "
+            f"{_show(table.texts[bad[0]])}. Fill them in or delete the rows; an empty text is allowed."
+        )
+    return list(table.texts)
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    return f"{shown} ({'missing' if value is None else type(value).__name__})"

@@ -1,0 +1,13 @@
+"""The ways a job may fail on purpose, each with its exit code; anything else is a bug and keeps its traceback."""
+
+
+class UserError(Exception):
+    """Something typed or given is wrong: one or two sentences with the key, the value, what is legal, the way out."""
+
+    exit_code = 2
+
+
+class Diverged(Exception):
+    """Loss, gradient or monitored metric stopped being a finite number."""
+
+    exit_code = 3

@@ -1,0 +1,85 @@
+"""Instantiates the parts that a checked config names; from here on there is no config, only parts."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import lightning
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import RichProgressBar
+from torch import nn
+
+from src.callbacks.checkpoint import Checkpoint
+from src.callbacks.step_seed import StepSeed
+from src.errors import UserError
+
+
+def construct(config: dict[str, Any], key: str, **parts: Any) -> Any:
+    """The object that section `key` names, `parts` given beside its own settings.
+
+    Raises:
+        UserError: the constructor refused a value; its own words, with the section named.
+    """
+    try:
+        made = instantiate(config[key], _convert_="all", _partial_=True)
+        return made if config[key].get("_partial_") else made(**parts)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        raise
+    except ValueError as error:
+        raise UserError(f"{key}: {error}") from error
+
+
+def build_network(config: dict[str, Any]) -> nn.Module:
+    return construct(config, "model")
+
+
+def build_data(config: dict[str, Any]) -> lightning.LightningDataModule:
+    return construct(config, "data")
+
+
+def build_task(config: dict[str, Any], network: nn.Module) -> lightning.LightningModule:
+    optimizer, schedule = construct(config, "optimizer"), construct(config, "schedule")
+    return construct(config, "task", network=network, optimizer=optimizer, schedule=schedule)
+
+
+def build_named(config: dict[str, Any], section: str) -> list[Any]:
+    """Every entry of callbacks or logger; an entry set to null on purpose is left out."""
+    entries = config[section]
+    return [construct(entries, name) for name, entry in entries.items() if entry is not None]
+
+
+def build_callbacks(config: dict[str, Any]) -> list[lightning.Callback]:
+    """The configured callbacks behind the one that every run has: seeds per step."""
+    return [StepSeed(seed=config["seed"]), *build_named(config, "callbacks")]
+
+
+def trainer_factory(config: dict[str, Any]) -> Callable[..., lightning.Trainer]:
+    """`make(callbacks=[...], logger=...)`: the configured trainer, with a progress bar only on a terminal."""
+    settings = dict(config["trainer"], _partial_=True)
+    settings["enable_progress_bar"] = settings.get("enable_progress_bar", True) and sys.stdout.isatty()
+    make = construct({"trainer": settings}, "trainer")
+
+    def make_trainer(*, callbacks: list[lightning.Callback], logger: Any) -> lightning.Trainer:
+        plugins = [callback.io for callback in callbacks if isinstance(callback, Checkpoint)]
+        if settings["enable_progress_bar"]:
+            callbacks = [*callbacks, RichProgressBar()]
+        return make(callbacks=callbacks, logger=logger, plugins=plugins)
+
+    return make_trainer
+
+
+def quiet() -> None:
+    """Drop the hints of Lightning that do not apply here, and only those."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        r".*does not have many workers.*",  # batches are cut from memory: 0.1 ms each, workers would only cost
+        r".*Experiment logs directory .* exists and is not empty.*",  # the logger writes into the run folder
+        r".*The number of training batches .* is smaller than the logging interval.*",
+        r".*isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,78 @@
+"""How every door opens and shuts: one sentence for the user's mistakes, an exit code that tells the truth."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from src.errors import Diverged, UserError
+from src.launch.compose import CONFIG_FOLDER, register_resolvers
+from src.launch.explain import explain
+from src.run.status import exit_code, is_out_of_memory, killed_by
+
+
+class Failed(BaseException):
+    """Carries a job's exception past Hydra, which would print the overrides in front of our sentence."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Decorates what `hydra.main` calls. In a sweep exceptions stay Hydra's, so that the other jobs run."""
+
+    @functools.wraps(function)
+    def run(config: DictConfig) -> Any:
+        try:
+            return function(config)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            raise Failed(error) from error
+
+    return run
+
+
+def open_door(main: Callable[[], object], *, config_name: str) -> NoReturn:
+    """Run a Hydra main function and exit: 0 done, 2 user error, 3 diverged, 4 out of memory, 130/143 signals, 1 a bug."""
+    # Hydra then raises what it would otherwise print and turn into exit code 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    register_resolvers()
+    try:
+        main()
+    except Failed as failed:
+        close(failed.cause, config_name=config_name)
+    except BaseException as error:
+        close(error, config_name=config_name)
+    sys.exit(0)
+
+
+def close(error: BaseException, *, config_name: str) -> NoReturn:
+    """Exit with the sentence and code of `error`; a bug of ours is raised again and keeps its traceback."""
+    sentence = say(error, config_name=config_name)
+    if sentence is None:
+        raise error
+    print(sentence, file=sys.stderr, flush=True)
+    code = exit_code(error)
+    # What `explain` knows was typed by the user.
+    sys.exit(UserError.exit_code if code == 1 else code)
+
+
+def say(error: BaseException, *, config_name: str) -> str | None:
+    """One or two sentences for an expected end, None for a bug."""
+    signal = killed_by(error)
+    if signal is not None:
+        return f"Stopped by {signal.name}."
+    if isinstance(error, UserError | Diverged):
+        return str(error)
+    if is_out_of_memory(error):
+        return f"Out of memory: {error}. Lower data.batch_size and keep the batch with accumulation=batches."
+    if isinstance(error, Exception):
+        return explain(error, arguments=sys.argv[1:], config_dir=CONFIG_FOLDER, config_name=config_name)
+    return None

@@ -1,0 +1,103 @@
+"""Labels for new texts: the story of `python -m src.predict`."""
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from src.data.encode import Encoder
+from src.data.vocabulary import Vocabulary
+from src.errors import UserError
+from src.launch.finished import load_task, open_run
+from src.run.files import read_json
+from src.run.folder import RunFolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The keys of conf/predict.yaml.
+
+    Raises:
+        UserError: a value outside its choices, or two sources of text.
+    """
+
+    run: str | None
+    text: str | None
+    file: str | None
+    format: str
+    threshold: float | str
+    batch_size: int
+
+    def __post_init__(self) -> None:
+        if self.format not in ("text", "json"):
+            raise UserError(f"format ({self.format}) must be text or json.")
+        if self.text is not None and self.file is not None:
+            raise UserError("text and file are both given; choose one.")
+        if self.threshold != "val" and not (isinstance(self.threshold, int | float) and 0 <= self.threshold <= 1):
+            raise UserError(f"threshold ({self.threshold}) must be a number from 0 to 1, or val.")
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise UserError(f"batch_size ({self.batch_size}) must be a whole number from 1 on.")
+
+
+def predict(options: Options) -> None:
+    """Print one line per text, in order, as the batches come."""
+    run, config = open_run(options.run)
+    task = load_task(run, config)
+    data = config["data"]
+    vocabulary = Vocabulary.load(run.path / "vocabulary.json")
+    encode = Encoder(vocabulary, data["max_length"], data["head"], data["pad_to_max_length"])
+    threshold = choose(options.threshold, run)
+    for texts in batches(read_texts(options), options.batch_size):
+        with torch.inference_mode():
+            ids, lengths = encode(texts)
+            probabilities = task.network(ids, lengths).softmax(dim=1)
+        for text, row in zip(texts, probabilities.tolist(), strict=True):
+            print(line(text, row, data["label_names"], threshold, options.format), flush=options.text is not None)
+
+
+def batches(texts: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Lists of at most `size` texts, so that a file of any length is read as it is answered."""
+    rest = iter(texts)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def choose(threshold: float | str, run: RunFolder) -> float:
+    """The number meant; val is the one in the run's result.json."""
+    if threshold != "val":
+        return float(threshold)
+    chosen = (read_json(run.result) or {}).get("threshold")
+    if chosen is None:
+        raise UserError(f"threshold (val) is not in {run.result}: the run has not been evaluated; give a number.")
+    return chosen
+
+
+def read_texts(options: Options) -> Iterator[str]:
+    """The text, the lines of the file, or the lines of standard input."""
+    if options.text is not None:
+        yield options.text
+        return
+    try:
+        stream = sys.stdin if options.file is None else Path(options.file).open(encoding="utf-8")
+        with stream:
+            for number, row in enumerate(stream, start=1):
+                yield row.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"file ({options.file}) is not UTF-8 near line {number + 1}: {error.reason}.") from error
+    except OSError as error:
+        raise UserError(f"file ({options.file}) cannot be read: {error.strerror}.") from error
+
+
+def line(text: str, probabilities: list[float], names: list[str], threshold: float, form: str) -> str:
+    """One answer. With two classes the second is predicted from `threshold` on, with more the most probable one."""
+    best = int(probabilities[1] >= threshold) if len(names) == 2 else max(range(len(names)), key=probabilities.__getitem__)
+    if form == "text":
+        return f"{names[best]}\t{probabilities[best]:.4f}\t{text}"
+    answer: dict[str, Any] = {"text": text, "label": names[best], "probability": round(probabilities[best], 6)}
+    answer["probabilities"] = {name: round(p, 6) for name, p in zip(names, probabilities, strict=True)}
+    return json.dumps(answer, ensure_ascii=False)

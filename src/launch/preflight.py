@@ -1,0 +1,51 @@
+"""Everything that can be refused before data is read: names, types, targets, combinations, the built network."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.check.config import check_config
+from src.check.environment import check_environment
+from src.check.rules import check_rules
+from src.errors import UserError
+from src.launch.compose import plain
+from src.launch.hardware import choose_precision, probe
+from src.launch.settings import Settings
+
+
+def preflight(composed: DictConfig, *, run_dir: str) -> dict[str, Any]:
+    """The checked, resolved config of a run as a plain dict, precision=auto decided.
+
+    Raises:
+        UserError: naming the key, the value and the way out.
+    """
+    if composed.paths.run_dir is not None:
+        raise UserError(f"paths.run_dir ({composed.paths.run_dir}) is set by the run itself; use hydra.run.dir=DIR.")
+    composed.paths.run_dir = run_dir
+    check_environment(OmegaConf.to_container(composed, resolve=False))
+    config = plain(composed)
+    check_config(config, root=Settings)
+    hardware = probe(config["trainer"]["accelerator"])
+    config["trainer"]["precision"] = choose_precision(config["trainer"]["precision"], hardware)
+    check_rules(config, cuda=hardware.cuda, bf16=hardware.bf16)
+    build_on_meta(config)
+    return config
+
+
+def build_on_meta(config: dict[str, Any]) -> int:
+    """Parameters of the network, built without memory for them; a value its constructor refuses is refused here."""
+    import torch
+
+    from src.launch.build import build_network
+
+    with torch.device("meta"):
+        network = build_network(config)
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def batch_line(config: dict[str, Any]) -> str:
+    """`micro 64 x accumulation 1 x devices 1 = 64 examples per optimizer step`."""
+    micro = config["data"]["batch_size"]
+    accumulation = config["trainer"]["accumulate_grad_batches"]
+    devices = config["trainer"]["devices"] * config["trainer"]["num_nodes"]
+    return f"micro {micro} x accumulation {accumulation} x devices {devices} = {micro * accumulation * devices} examples per optimizer step"

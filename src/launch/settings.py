@@ -1,0 +1,29 @@
+"""The root of the config: what `conf/train.yaml` composes to, key by key."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """A composed run. `check` reads the legal root keys and their types from this constructor.
+
+    A section (model, data, ...) is the plain dict of one choice; its own keys are checked against the constructor that
+    its `_target_` names.
+    """
+
+    seed: Annotated[int, ">= 0"]
+    monitor: str
+    monitor_mode: Literal["min", "max"]
+    test: bool
+    tags: list[str]
+    model: dict[str, Any]
+    task: dict[str, Any]
+    data: dict[str, Any]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    trainer: dict[str, Any]
+    callbacks: dict[str, Any]
+    logger: dict[str, Any]
+    paths: dict[str, Any]
+    accumulation: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,137 @@
+"""One run from the checked config to its report: the story of `python -m src.train`."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import lightning
+from torch import nn
+
+from src.launch.build import (
+    build_callbacks,
+    build_data,
+    build_named,
+    build_network,
+    build_task,
+    quiet,
+    trainer_factory,
+)
+from src.launch.evaluating import MakeTrainer, measure_test, measure_val
+from src.launch.preflight import batch_line
+from src.launch.show import show_config, show_metrics
+from src.report.page import write_report
+from src.run.checkpoint import load_verified
+from src.run.environment import describe_environment
+from src.run.files import write_json
+from src.run.folder import RunFolder
+from src.run.manifest import find_best
+from src.run.result import write_result
+from src.run.secrets import find_secrets
+from src.run.status import recording
+
+
+def train_run(config: dict[str, Any], run: RunFolder) -> dict[str, Any]:
+    """Train, evaluate the best weights on val and once on test, write every file of the run folder.
+
+    Raises:
+        UserError: the data is wrong.
+        Diverged: loss, gradient or the monitored metric stopped being finite.
+    """
+    started = time.monotonic()
+    with recording(run, known=find_secrets(config)):
+        arguments = ["python", "-m", "src.train", *sys.argv[1:]]
+        run.write_config(config)
+        run.write_command(arguments, config=config)
+        show_config(config, title=str(run.path))
+        quiet()
+        data = prepare_data(config, run)
+        lightning.seed_everything(config["seed"], verbose=False)
+        task = build_task(config, build_network(config))
+        print(describe(config, task), flush=True)
+        make_trainer = trainer_factory(config)
+        trainer = fit(config, task, data, make_trainer)
+        result = {"run": run.path.name, "seed": config["seed"], **summarise(trainer, task), **restore_best(run, task)}
+        result |= evaluate(config, run, task, data, make_trainer, arguments=arguments)
+        trainer.logger.log_metrics({key: value for key, value in result.items() if key.startswith("test/")})
+        trainer.logger.finalize("success")
+        write_result(run.result, result | {"seconds": round(time.monotonic() - started, 1)})
+    write_report(run.path)
+    show_metrics({split: {k: v for k, v in result.items() if k.startswith(f"{split}/")} for split in ("val", "test")})
+    print(f"report      {run.report}\ncheckpoint  {run.best}", flush=True)
+    return result
+
+
+def prepare_data(config: dict[str, Any], run: RunFolder) -> lightning.LightningDataModule:
+    """The data module, read and split; env.json and vocabulary.json say what it found."""
+    data = build_data(config)
+    data.prepare_data()
+    data.setup()
+    write_json(run.environment, describe_environment(seed=config["seed"], data=data.fingerprint))
+    data.vocabulary.save(run.path / "vocabulary.json")
+    return data
+
+
+def fit(
+    config: dict[str, Any],
+    task: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    make_trainer: MakeTrainer,
+) -> lightning.Trainer:
+    """Train until the trainer or a callback says enough."""
+    trainer = make_trainer(callbacks=build_callbacks(config), logger=build_named(config, "logger"))
+    trainer.fit(task, datamodule=data)
+    return trainer
+
+
+def summarise(trainer: lightning.Trainer, task: lightning.LightningModule) -> dict[str, Any]:
+    """What training took: epochs, optimizer steps, speed of the last epoch, peak memory in bytes."""
+    values = {key: float(value) for key, value in trainer.callback_metrics.items() if "val/" not in key}
+    return {
+        "parameters": count_parameters(task.network),
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "skipped_steps": task.guard.skipped,
+        # Linux counts in KiB.
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        **values,
+    }
+
+
+def restore_best(run: RunFolder, task: lightning.LightningModule) -> dict[str, Any]:
+    """Put the best checkpoint's weights into the task; without any, the last weights stay."""
+    best = find_best(run.checkpoints)
+    if best is None:
+        return {"best_epoch": None, "best_step": None}
+    task.load_state_dict(load_verified(best.path)["state_dict"])
+    return {"best_epoch": best.epoch + 1, "best_step": best.step}
+
+
+def evaluate(
+    config: dict[str, Any],
+    run: RunFolder,
+    task: lightning.LightningModule,
+    data: lightning.LightningDataModule,
+    make_trainer: MakeTrainer,
+    *,
+    arguments: list[str],
+) -> dict[str, Any]:
+    """val, then test once if the config says so."""
+    result = measure_val(run, task, data, make_trainer)
+    if not config["test"]:
+        return result
+    threshold = result.get("threshold")
+    return result | measure_test(
+        run, task, data, make_trainer, threshold=threshold, again=False, arguments=arguments
+    )
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Weights that training may change."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def describe(config: dict[str, Any], task: lightning.LightningModule) -> str:
+    """Size, precision and batch arithmetic in one line."""
+    precision = config["trainer"]["precision"]
+    return f"{count_parameters(task.network):,} parameters; precision {precision}; {batch_line(config)}"

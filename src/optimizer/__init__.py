@@ -1,0 +1,1 @@
+"""Parameter groups; the optimizers themselves are torch.optim, chosen in conf/optimizer."""

@@ -1,0 +1,121 @@
+"""How a run stands and how it ended: running, finished, failed (reason, exit code) or killed (signal)."""
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.errors import Diverged, UserError
+from src.run.files import read_json, write_json
+from src.run.secrets import redact
+
+if TYPE_CHECKING:
+    from src.run.folder import RunFolder
+
+RUNNING, FINISHED, FAILED, KILLED = "running", "finished", "failed", "killed"
+OUT_OF_MEMORY = 4  # exit code
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_REASON_LETTERS = 2000  # a CUDA message can quote a whole allocator dump
+
+
+class Terminated(SystemExit):
+    """SIGTERM arrived. A SystemExit, so that no `except Exception` keeps a run alive that was told to go."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+def now() -> str:
+    """The time in ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_status(path: Path, **fields: Any) -> None:
+    """Replace status.json; a reader sees the old one or the new one, never half of either."""
+    write_json(path, fields)
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code a process must end with after `error`; never 0, because work that raised is not done."""
+    number = killed_by(error)
+    if number is not None:
+        return 128 + number
+    if isinstance(error, UserError | Diverged):
+        return error.exit_code
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and 0 < error.code < 256:
+        return error.code
+    return 1
+
+
+def killed_by(error: BaseException) -> signal.Signals | None:
+    """The signal behind `error`. Lightning turns Ctrl-C into SystemExit(1), and SIGTERM into its own SystemExit."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    if isinstance(error, SystemExit):
+        if any(kind.__name__ in ("Terminated", "SIGTERMException") for kind in type(error).__mro__):
+            return signal.SIGTERM
+        if isinstance(error.__context__, KeyboardInterrupt):
+            return signal.SIGINT
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """True for torch's OutOfMemoryError (known by name, torch stays unimported), MemoryError and the CPU allocator."""
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _MEMORY_WORDS)
+
+
+@contextmanager
+def recording(folder: "RunFolder", *, known: frozenset[str] = frozenset()) -> Iterator[None]:
+    """Run the block as the run of `folder`: its end, good or bad, goes to status.json; exceptions pass on unchanged.
+
+    `known` are secret values (see secrets.find_secrets) that must not appear in a recorded reason. SIGTERM raises
+    Terminated inside the block, main thread only (Python allows handlers nowhere else).
+    """
+    before = _set_sigterm(_raise_terminated)
+    try:
+        yield
+    except BaseException as error:
+        _record_failure(folder, error, known)
+        raise
+    else:
+        _close(folder, state=FINISHED, exit_code=0)
+    finally:
+        _set_sigterm(before)
+        folder.release()
+
+
+def _record_failure(folder: "RunFolder", error: BaseException, known: frozenset[str]) -> None:
+    number, code = killed_by(error), exit_code(error)
+    words = str(error) if not isinstance(error, SystemExit) else f"left by SystemExit({error.code!r}) before the end"
+    reason = redact(f"{type(error).__name__}: {words}"[:_REASON_LETTERS], known=known)
+    try:
+        if number is not None:
+            _close(folder, state=KILLED, signal=number.name, exit_code=code)
+        else:
+            _close(folder, state=FAILED, reason=reason, exit_code=code)
+    except OSError as problem:  # a full disk must not hide why the run failed
+        print(f"Note: {folder.status} could not be written ({problem}).", file=sys.stderr)
+
+
+def _close(folder: "RunFolder", **outcome: Any) -> None:
+    fields = read_json(folder.status) or {}
+    write_status(folder.status, **{**fields, **outcome, "ended": now()})
+
+
+def _raise_terminated(number: int, frame: Any) -> None:
+    raise Terminated
+
+
+def _set_sigterm(handler: Any) -> Any:
+    """Set the handler and return the one before; None means it was not set from Python or this is no main thread."""
+    if handler is None or threading.current_thread() is not threading.main_thread():
+        return None
+    return signal.signal(signal.SIGTERM, handler)

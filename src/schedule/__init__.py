@@ -1,0 +1,1 @@
+"""Learning-rate multipliers as functions of the optimizer step."""

@@ -1,0 +1,1 @@
+"""What is optimised and measured: LightningModules around a network."""

@@ -1,0 +1,58 @@
+"""What several rooms' tests share: composing the real config, and one finished run on the demo corpus."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+IMDB = ROOT.parent / "shared" / "data" / "imdb"
+
+# A run that takes seconds: a slice of the demo corpus and a small network.
+SMALL = [
+    "data=demo",
+    "data.reader.num_reviews=400",
+    "model.width=16",
+    "model.hidden=16",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+]
+
+
+@pytest.fixture(scope="session")
+def compose():
+    """`compose("optimizer=sgd", ...)` -> the DictConfig of a train command line with these overrides."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    from src.launch.compose import CONFIG_FOLDER, register_resolvers
+
+    register_resolvers()
+
+    def composed(*overrides, config_name="train"):
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            return hydra_compose(config_name, overrides=list(overrides))
+
+    return composed
+
+
+def door(name, *arguments, input=None, cwd=ROOT, environment=None, timeout=120):
+    """Run `python -m src.<name>` as a user would; returns the finished process with text output."""
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    command = [sys.executable, "-m", f"src.{name}", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, input=input, capture_output=True, text=True, timeout=timeout, env=variables
+    )
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The folder of a small run on the demo corpus, made once through the door and read by many tests."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    outputs = folder.parent / "outputs"
+    done = door("train", *SMALL, f"hydra.run.dir={folder}", f"paths.output_dir={outputs}")
+    assert done.returncode == 0, done.stderr + done.stdout
+    (folder.parent / "stdout.txt").write_text(done.stdout)
+    return folder

@@ -1,0 +1,160 @@
+"""Combinations that are refused, each beside its nearest legal neighbour."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from src.check import rules_data, rules_monitor, rules_trainer
+from src.check.facts import ask
+from src.check.rules import RULES, check_rules
+from src.errors import UserError
+
+FINE: dict[str, Any] = {
+    "monitor": "val/loss",
+    "monitor_mode": "min",
+    "model": {"vocab_size": 5000, "pooling": "masked_mean", "num_classes": 2},
+    "task": {"num_classes": 2},
+    "data": {
+        "vocab_size": 5000,
+        "max_length": 200,
+        "head": None,
+        "label_names": ["neg", "pos"],
+        "bucket_batches": 50,
+        "pad_to_max_length": False,
+    },
+    "optimizer": {"lr": 1e-3, "fused": True},
+    "schedule": {"warmup": 0.05},
+    "trainer": {"accelerator": "auto", "devices": 1, "num_nodes": 1, "max_epochs": 8, "max_steps": -1,
+                "precision": "32-true", "gradient_clip_val": 1.0, "limit_val_batches": None},
+    "callbacks": {"stop": {"monitor": "val/loss", "mode": "min"}, "gone": None},
+    "logger": {"csv": {"save_dir": "x"}},
+    "accumulation": {"tokens": 51200},
+}  # fmt: skip
+LRM = {"rate": {"_target_": "lightning.pytorch.callbacks.LearningRateMonitor"}}
+GPU = {"cuda": True, "bf16": True}
+OLD_GPU = {"cuda": True, "bf16": False}
+CPU = {"cuda": False, "bf16": False}
+
+# Facts, changes, and the key the refusal begins with ("" = legal).
+CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
+    (CPU, {}, ""),
+    (GPU, {}, ""),
+    (CPU, {"trainer.accelerator": "gpu"}, "trainer.accelerator"),
+    (GPU, {"trainer.accelerator": "gpu"}, ""),
+    (CPU, {"trainer.precision": "16-mixed", "optimizer.fused": False}, "precision=fp16"),
+    (CPU, {"trainer.precision": "16-true"}, "precision=fp16"),
+    (GPU, {"trainer.precision": "16-mixed", "optimizer.fused": False}, ""),
+    (GPU, {"trainer.precision": "16-mixed", "trainer.accelerator": "cpu"}, "precision=fp16"),
+    (GPU, {"trainer.precision": "16-mixed"}, "trainer.gradient_clip_val"),
+    (GPU, {"trainer.precision": "16-mixed", "trainer.gradient_clip_val": None}, ""),
+    (OLD_GPU, {"trainer.precision": "bf16-mixed"}, "trainer.precision"),
+    (OLD_GPU, {"trainer.precision": "bf16-mixed", "trainer.accelerator": "cpu"}, ""),
+    (GPU, {"trainer.precision": "bf16-mixed"}, ""),
+    (CPU, {"trainer.precision": "bf16-mixed"}, ""),
+    (GPU, {"trainer.devices": 2}, "trainer.devices"),
+    (GPU, {"trainer.devices": "auto"}, "trainer.devices"),
+    (GPU, {"trainer.devices": -1}, "trainer.devices"),
+    (GPU, {"trainer.devices": [0, 1]}, "trainer.devices"),
+    (GPU, {"trainer.devices": [3]}, ""),
+    (CPU, {"trainer.num_nodes": 2}, "trainer.num_nodes"),
+    (CPU, {"trainer.max_epochs": -1}, "trainer.max_epochs"),
+    (CPU, {"trainer.max_epochs": None}, "trainer.max_epochs"),
+    (CPU, {"trainer.max_epochs": -1, "trainer.max_steps": 10}, ""),
+    (CPU, {"trainer.min_epochs": 9}, "trainer.min_epochs"),
+    (CPU, {"trainer.min_epochs": 8}, ""),
+    (CPU, {"trainer.min_steps": 9, "trainer.max_steps": 8}, "trainer.min_steps"),
+    (CPU, {"trainer.min_steps": 9}, ""),
+    (CPU, {"optimizer.foreach": True}, "optimizer.fused"),
+    (CPU, {"optimizer.foreach": False}, ""),
+    (CPU, {"optimizer.nesterov": True}, "optimizer.nesterov"),
+    (CPU, {"optimizer.nesterov": True, "optimizer.momentum": 0.9}, ""),
+    (CPU, {"optimizer.nesterov": True, "optimizer.momentum": 0.9, "optimizer.dampening": 0.1}, "optimizer.nesterov"),
+    (CPU, {"monitor": "val/los"}, "monitor (val/los)"),
+    (CPU, {"monitor": "train/loss"}, "monitor (train/loss)"),
+    (CPU, {"monitor": "val/f1"}, "monitor_mode (min) must be max"),
+    (CPU, {"monitor": "val/f1", "monitor_mode": "max"}, ""),
+    (CPU, {"monitor_mode": "max"}, "monitor_mode (max) must be min"),
+    (CPU, {"callbacks.stop.monitor": "acc"}, "callbacks.stop.monitor (acc)"),
+    (CPU, {"callbacks.stop.mode": "max"}, "callbacks.stop.mode"),
+    (CPU, {"callbacks.stop": {"monitor": "val/acc"}}, "callbacks.stop.mode (min) must be max"),
+    (CPU, {"schedule": {"monitor": "val/auroc", "mode": "max"}}, ""),
+    (CPU, {"schedule": {"monitor": "val/aurok", "mode": "max"}}, "schedule.monitor (val/aurok)"),
+    (CPU, {"trainer.limit_val_batches": 0}, "trainer.limit_val_batches"),
+    (CPU, {"trainer.limit_val_batches": 0, "callbacks": {}}, ""),
+    (CPU, {"callbacks": LRM, "logger": {}}, "callbacks.rate"),
+    (CPU, {"callbacks": LRM, "logger": {"csv": None}}, "callbacks.rate"),
+    (CPU, {"callbacks": LRM}, ""),
+    (CPU, {"data.head": 200}, "data.head (200)"),
+    (CPU, {"data.head": 199}, ""),
+    (CPU, {"model.vocab_size": 4999}, "model.vocab_size (4999)"),
+    (CPU, {"model.num_classes": 3}, "model.num_classes (3)"),
+    (CPU, {"model.num_classes": 3, "task.num_classes": 3, "data.label_names": ["a", "b", "c"]}, ""),
+    (CPU, {"data.label_names": ["a", "b", "c"]}, "model.num_classes (2) and task.num_classes (2) and data.label_names (3)"),
+    (CPU, {"accumulation": {"batches": 0}}, "accumulation.batches (0)"),
+    (CPU, {"accumulation": {"batches": True}}, "accumulation.batches"),
+    (CPU, {"accumulation": {"batches": 2, "tokens": 10}}, "accumulation.batches and accumulation.tokens"),
+    (CPU, {"accumulation": {}}, ""),
+    (CPU, {"data.pad_to_max_length": True}, "data.bucket_batches (50)"),
+    (CPU, {"data.pad_to_max_length": True, "data.bucket_batches": 0}, ""),
+    (CPU, {"model.pooling": "mean"}, "model.pooling (mean)"),
+    (CPU, {"model.pooling": "mean", "data.pad_to_max_length": True, "data.bucket_batches": 0}, ""),
+    (CPU, {"model.pooling": "mean_max"}, ""),
+]  # fmt: skip
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    config = copy.deepcopy(FINE)
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        node = ask(config, section) if section else config
+        node[name] = value
+    return config
+
+
+@pytest.mark.parametrize(("facts", "changes", "begins"), CASES, ids=str)
+def test_a_combination_is_refused_by_the_key_it_turns_on(
+    facts: dict[str, bool], changes: dict[str, Any], begins: str
+) -> None:
+    if not begins:
+        return check_rules(changed(changes), **facts)
+    with pytest.raises(UserError) as caught:
+        check_rules(changed(changes), **facts)
+    assert str(caught.value).startswith(begins)
+    assert str(caught.value).endswith((".", "?"))
+    return None
+
+
+def test_every_rule_refuses_something_in_the_table_and_knows_an_empty_config() -> None:
+    from src.check.facts import Facts
+
+    silent = [
+        rule.__name__
+        for rule in RULES
+        if not any(rule(changed(changes), Facts(**facts)) for facts, changes, _ in CASES)
+        or rule({}, Facts(cuda=False, bf16=False))
+        not in (None, rules_trainer.training_ends({}, Facts(cuda=False, bf16=False)))
+    ]
+    assert silent == []
+
+
+def test_every_rule_that_is_written_is_in_the_list() -> None:
+    written = {
+        name
+        for module in (rules_data, rules_monitor, rules_trainer)
+        for name, value in vars(module).items()
+        if getattr(value, "__annotations__", {}).keys() == {"config", "facts", "return"}
+    }
+    assert {rule.__name__ for rule in RULES} == written
+
+
+def test_the_monitored_metrics_are_those_that_the_task_logs() -> None:
+    from src.task.metrics import classification_metrics
+
+    logged = {f"val/{name}" for name in classification_metrics(2, prefix="")} | {"val/loss"}
+    assert set(rules_monitor.BETTER) == logged
+
+
+@pytest.mark.parametrize(("key", "value"), [("a.b", 1), ("a", {"b": 1}), ("a.c", None), ("a.b.c", None), ("x.y", None)])
+def test_a_key_that_is_not_there_is_none(key: str, value: Any) -> None:
+    assert ask({"a": {"b": 1}}, key) == value

@@ -1,0 +1,93 @@
+"""Every YAML file of every group composes, passes the checks and builds; the order of groups is what train.yaml says."""
+
+import pytest
+import torch
+
+from src.errors import UserError
+from src.launch.build import build_callbacks, build_named, build_network, build_task
+from src.launch.compose import CONFIG_FOLDER, batches_for_tokens, plain
+from src.launch.preflight import batch_line, build_on_meta, preflight
+
+GROUPS = sorted(path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir() and path.name not in ("hydra", "suite"))
+CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
+# Choices that this kind of machine has to refuse, and the word that says why.
+NEED_A_GPU = {("trainer", "gpu"): "CUDA", ("precision", "fp16"): "needs a GPU"}
+
+
+def prepared(compose, *overrides):
+    return preflight(compose(*overrides, "trainer.accelerator=cpu"), run_dir="<run folder>")
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
+def test_every_choice_composes_and_builds(compose, group, choice, tmp_path):
+    overrides = [f"{group}={choice}"]
+    composed = compose(*overrides)
+    if (group, choice) in NEED_A_GPU and not torch.cuda.is_available():
+        with pytest.raises(UserError, match=NEED_A_GPU[group, choice]):
+            preflight(composed, run_dir=str(tmp_path))
+        return
+    config = preflight(composed, run_dir=str(tmp_path))
+    task = build_task(config, build_network(config))
+    optimizer = task.make_optimizer([{"params": list(task.network.parameters())}])
+    assert task.make_schedule(optimizer, total_steps=1000)["scheduler"] is not None
+    assert len(build_callbacks(config)) >= 1
+    offline = {name: entry for name, entry in config["logger"].items() if name == "csv"}
+    assert build_named({"logger": offline}, "logger")
+
+
+def test_every_group_folder_is_in_the_table_of_contents(compose):
+    text = (CONFIG_FOLDER / "train.yaml").read_text()
+    assert [group for group in GROUPS if f"  - {group}: " not in text] == []
+
+
+def test_the_command_line_wins_over_the_experiment(compose):
+    assert compose("experiment=bilstm_book").model.pooling == "mean"
+    assert compose("experiment=bilstm_book", "model.pooling=max").model.pooling == "max"
+    assert compose("experiment=bilstm_book", "optimizer=sgd").optimizer._target_ == "torch.optim.SGD"
+
+
+def test_debug_wins_over_the_experiment(compose):
+    assert compose("experiment=bilstm_book", "debug=profiler").trainer.max_epochs == 1
+    assert compose("experiment=bilstm_book", "debug=profiler", "trainer.max_epochs=2").trainer.max_epochs == 2
+
+
+def test_precision_strategy_and_accumulation_win_over_the_trainer(compose):
+    config = compose("trainer=cpu", "precision=bf16_true", "accumulation=batches", "accumulation.batches=3")
+    assert config.trainer.precision == "bf16-true"
+    assert config.trainer.accumulate_grad_batches == 3
+    assert config.trainer.accelerator == "cpu"
+
+
+def test_seed_zero_is_a_seed(compose):
+    assert plain(compose())["seed"] == 0
+    assert plain(compose())["data"]["seed"] == 0
+
+
+def test_tokens_per_step_become_whole_micro_batches():
+    assert batches_for_tokens(51_200, 64, 200, 1, 1) == 4
+    assert batches_for_tokens(51_200, 64, 200, 2, 1) == 2
+    assert batches_for_tokens(1, 64, 200, "auto", 1) == 1
+
+
+def test_the_batch_line_multiplies_out(compose):
+    config = prepared(compose, "data=demo", "accumulation=batches", "data.batch_size=16")
+    assert batch_line(config) == "micro 16 x accumulation 4 x devices 1 = 64 examples per optimizer step"
+
+
+def test_the_book_network_has_the_chapters_parameters(compose):
+    assert build_on_meta(prepared(compose, "experiment=bilstm_book")) == 1_431_554
+
+
+def test_a_value_that_the_constructor_refuses_names_the_section(compose):
+    with pytest.raises(UserError, match="dropout"):
+        prepared(compose, "model.dropout=1.5")
+
+
+def test_the_run_folder_is_chosen_by_hydra_alone(compose):
+    with pytest.raises(UserError, match=r"paths.run_dir .*hydra.run.dir=DIR"):
+        prepared(compose, "paths.run_dir=/somewhere")
+
+
+def test_a_secret_of_the_environment_is_never_read(compose):
+    with pytest.raises(UserError, match="WANDB_API_KEY"):
+        prepared(compose, "tags=['${oc.env:WANDB_API_KEY}']")
