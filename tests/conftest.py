@@ -42,9 +42,7 @@ def door(name, *arguments, input=None, cwd=ROOT, environment=None, timeout=120):
     """Run `python -m src.<name>` as a user would; returns the finished process with text output."""
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
     command = [sys.executable, "-m", f"src.{name}", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, input=input, capture_output=True, text=True, timeout=timeout, env=variables
-    )
+    return subprocess.run(command, cwd=cwd, input=input, capture_output=True, text=True, timeout=timeout, env=variables)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,9 @@ def test_no_one_asks_hasattr_or_keeps_global_state(path):
         assert not isinstance(node, ast.Global)
 
 
-@pytest.mark.parametrize("door", ["src.train", "src.evaluate", "src.predict", "src.check.__main__", "src.benchmark.__main__"])
+@pytest.mark.parametrize(
+    "door", ["src.train", "src.evaluate", "src.predict", "src.check.__main__", "src.benchmark.__main__"]
+)
 def test_a_door_opens_without_torch(door):
     """So a typo is refused in a second, not after the imports."""
     code = f"import sys, {door}; print(sorted({{'torch', 'lightning', 'wandb', 'datasets'}} & set(sys.modules)))"

@@ -90,7 +90,9 @@ def test_names_read_from_a_file_are_those_its_module_defines() -> None:
     import src.schedule.warmup_cosine as module
 
     names = defined_names(SOURCE / "schedule" / "warmup_cosine.py")
-    assert names == [n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__]
+    assert list(names) == [
+        n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == module.__name__
+    ]
 
 
 def test_another_name_for_a_listed_function_is_refused_after_import(

@@ -1,4 +1,4 @@
-"""Every YAML file of every group composes, passes the checks and builds; the order of groups is what train.yaml says."""
+"""Every YAML file of every group composes, passes the checks and builds; groups win in the order of train.yaml."""
 
 import pytest
 import torch

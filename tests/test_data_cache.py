@@ -57,7 +57,7 @@ def test_another_process_maps_the_files_instead_of_receiving_the_arrays(tmp_path
 
 
 def test_every_single_flipped_bit_is_found(tmp_path: Path) -> None:
-    """1,000 flips over all files, the manifest included; a plain np.load would miss nearly all of them."""
+    """3,000 flips over all files, the manifest included; a plain np.load would miss nearly all of them."""
     cache.obtain(tmp_path, "key", content)
     folder = tmp_path / "key"
     files = sorted(folder.iterdir())
@@ -66,7 +66,7 @@ def test_every_single_flipped_bit_is_found(tmp_path: Path) -> None:
     missed = []
     with ExitStack() as stack:
         opened = [stack.enter_context(open(path, "r+b", buffering=0)).fileno() for path in files]
-        for number in range(1000):
+        for number in range(3000):
             file = opened[number % 6]
             at = draw.randrange(os.fstat(file).st_size)
             byte = os.pread(file, 1, at)

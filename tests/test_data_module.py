@@ -3,7 +3,6 @@
 import csv
 import inspect
 import json
-import logging
 import pickle
 import random
 import subprocess
@@ -32,7 +31,9 @@ def corpus(count: int = 200, seed: int = 0) -> Rows:
         (f"film{seed}x{n} " + " ".join(f"w{draw.randrange(60)}" for _ in range(draw.randrange(30))), n)
         for n in range(count)
     ]
-    return [("..." + "." * n if n % 50 == 7 else text, "neg" if n < count // 2 else "pos") for text, n in rows]
+    return [
+        ("." * (n + 1) + "-" * seed if n % 50 == 7 else text, "neg" if n < count // 2 else "pos") for text, n in rows
+    ]
 
 
 def write(path: Path, rows: Rows) -> Path:
@@ -221,7 +222,7 @@ def test_official_needs_a_test_split_with_both_labels(file: Path, folder: Path) 
     with pytest.raises(UserError, match=r"needs a test split, but .* has train; use data\.split=holdout"):
         reviews(file, split="official")
     write(folder / "test.csv", [("a", "pos"), ("b", "pos")])
-    with pytest.raises(UserError, match="test split of .* has only the label pos"):
+    with pytest.raises(UserError, match=r"test split of .* has only the label pos"):
         reviews(folder, split="official")
 
 
@@ -255,8 +256,8 @@ def test_three_labels_work_as_well(tmp_path: Path) -> None:
         assert np.bincount(view.tokens.labels[view.rows]).tolist() == [size] * 3
 
 
-HUGE = """
-import json, resource, sys
+HUGE = r"""
+import json, re, sys
 from pathlib import Path
 from src.data.corpus import cached_split
 from src.data.source import read_corpus
@@ -265,9 +266,9 @@ texts = ["word " * 10_000_000, *(f"short {n}" for n in range(20))]
 labels = [n % 2 for n in range(21)]
 path = folder / f"reviews{suffix}"
 if suffix == ".csv":
-    path.write_text("text,label\\n" + "".join(f"{text},{label}\\n" for text, label in zip(texts, labels)))
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in zip(texts, labels)))
 elif suffix == ".jsonl":
-    path.write_text("".join(json.dumps({"text": t, "label": n}) + "\\n" for t, n in zip(texts, labels)))
+    path.write_text("".join(json.dumps({"text": t, "label": n}) + "\n" for t, n in zip(texts, labels)))
 else:
     import pyarrow, pyarrow.parquet
     pyarrow.parquet.write_table(pyarrow.table({"text": texts, "label": labels}), path)
@@ -275,11 +276,13 @@ del texts
 source = read_corpus(path=str(path))
 names = ["neg", "pos"]
 side = cached_split(source, "train", columns=["text", "label"], label_names=names, cache_dir=str(folder / "cache"))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+# Not ru_maxrss, which starts at the peak of the process that started this one.
+peak = int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) // 1024
 print(json.dumps({"mebibytes": peak, "words": int(side.tokens.lengths[0]), **side.tokens.notes}))
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak memory from /proc")
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_review_of_50_megabytes_takes_bounded_memory(suffix: str, tmp_path: Path) -> None:
     """Ten million words as Python objects would take about a gigabyte; two pieces of 100,000 characters are kept."""
@@ -287,7 +290,7 @@ def test_a_review_of_50_megabytes_takes_bounded_memory(suffix: str, tmp_path: Pa
     found = json.loads(done.stdout)
     assert found["words"] == 40_000
     assert found["shortened"] == 1
-    assert found["mebibytes"] < 700
+    assert 50 < found["mebibytes"] < 700
 
 
 def test_the_default_file_sets_every_argument_once() -> None:
@@ -308,6 +311,9 @@ class Recorder(LightningModule):
         self.seen.append((self.current_epoch, batch.rows.tolist(), float(batch.share)))
         return self.weight * 1.0
 
+    def validation_step(self, batch: Any, index: int) -> None:
+        assert float(batch.share) == 1
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
@@ -326,7 +332,7 @@ def record(module: Reviews, tmp_path: Path, **settings: Any) -> list[tuple[int, 
     return recorder.seen
 
 
-workers_warning = pytest.mark.filterwarnings("ignore:.*does not have many workers")
+workers_warning = pytest.mark.filterwarnings("ignore:.*does not have many workers")  # 0.3 ms per batch need none
 
 
 @workers_warning

@@ -262,6 +262,9 @@ def test_ticks_are_few_inside_and_evenly_spaced(values: list[float], whole: bool
 
 def test_the_report_imports_neither_torch_nor_hydra() -> None:
     """It must work where only the files are."""
-    code = "import sys, src.report.page; print([m for m in ('torch', 'lightning', 'hydra', 'omegaconf', 'pandas') if m in sys.modules])"
+    code = (
+        "import sys, src.report.page; "
+        "print([name for name in ('torch', 'lightning', 'hydra', 'omegaconf', 'pandas') if name in sys.modules])"
+    )
     shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert shown.strip() == "[]"

@@ -1,5 +1,6 @@
 """Schedules against closed forms, and against what the optimizer really used."""
 
+import itertools
 import math
 
 import pytest
@@ -46,7 +47,7 @@ def test_cosine_ends_at_its_floor_and_is_halfway_in_the_middle():
 
 def test_linear_falls_by_the_same_amount_each_step():
     used, after = rates(warmup_linear.warmup_linear, warmup=4)
-    falls = [a - b for a, b in zip(used[4:], used[5:], strict=False)]
+    falls = [a - b for a, b in itertools.pairwise(used[4:])]
     assert falls == pytest.approx([1 / 16] * 15)
     assert after == pytest.approx(0.0)
 

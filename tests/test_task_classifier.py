@@ -30,7 +30,10 @@ def make_batch(rows, *, share=1.0, seed=0):
     return Batch(ids=ids, lengths=lengths, labels=labels, rows=torch.tensor(list(rows)), share=torch.tensor(share))
 
 
-def make_task(*, optimizer=functools.partial(torch.optim.SGD, lr=0.1), **settings):
+SGD = functools.partial(torch.optim.SGD, lr=0.1)
+
+
+def make_task(*, optimizer=SGD, **settings):
     torch.manual_seed(0)
     network = BiLSTM(vocab_size=50, width=8, hidden=8, dropout=0.0)
     return Classifier(network=network, optimizer=optimizer, schedule=constant, **settings)
@@ -72,7 +75,11 @@ def test_one_step_is_the_five_steps_of_a_plain_loop():
 
 def test_accumulated_unequal_micro_batches_equal_one_big_batch():
     """Shares weigh micro-batches by their reviews; a plain mean of means would be off."""
-    parts = [make_batch(range(0, 5), share=5 / 12), make_batch(range(5, 8), share=3 / 12), make_batch(range(8, 12), share=4 / 12)]
+    parts = [
+        make_batch(range(0, 5), share=5 / 12),
+        make_batch(range(5, 8), share=3 / 12),
+        make_batch(range(8, 12), share=4 / 12),
+    ]
     accumulated, whole = make_task(), make_task()
     fit(accumulated, parts, accumulate_grad_batches=3)
     fit(whole, [make_batch(range(12))])
@@ -123,7 +130,9 @@ def test_skip_leaves_weights_and_moments_bit_unchanged():
     after_one = fit(single, batches[:1], gradient_clip_val=1.0)
     assert skipping.guard.skipped == 1
     assert all(torch.equal(weights(single)[name], value) for name, value in weights(skipping).items())
-    for left, right in zip(after_skip.optimizers[0].state.values(), after_one.optimizers[0].state.values(), strict=True):
+    for left, right in zip(
+        after_skip.optimizers[0].state.values(), after_one.optimizers[0].state.values(), strict=True
+    ):
         assert torch.equal(left["exp_avg"], right["exp_avg"])
         assert torch.equal(left["exp_avg_sq"], right["exp_avg_sq"])
 

@@ -1,4 +1,4 @@
-"""Compare with the plain alternative: `python -m src.benchmark suite=lstm|baseline [data.path=...] [suite.<key>=...]`."""
+"""Compare with the plain alternative: `python -m src.benchmark suite=lstm [data.path=...] [suite.<key>=...]`."""
 
 import hydra
 from omegaconf import DictConfig

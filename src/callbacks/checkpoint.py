@@ -30,19 +30,21 @@ class Checkpoint(lightning.Callback):
         self.saved_step = -1
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         if self.monitor not in scores:
             known = ", ".join(sorted(scores)) or "none"
             raise UserError(f"monitor ({self.monitor}) is not among the metrics of a validation: {known}.")
         if not math.isfinite(scores[self.monitor]):
-            raise Diverged(f"Training diverged: {self.monitor} is {scores[self.monitor]} at step {trainer.global_step}.")
+            raise Diverged(
+                f"Training diverged: {self.monitor} is {scores[self.monitor]} at step {trainer.global_step}."
+            )
         self._save(trainer, scores)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         # Training may end between two validations (max_steps), or have none.
-        if not trainer.fast_dev_run and self.saved_step != trainer.global_step:
+        if not trainer.fast_dev_run and self.saved_step != trainer.global_step:  # type: ignore[attr-defined]
             self._save(trainer, {})
 
     def _save(self, trainer: lightning.Trainer, scores: dict[str, Any]) -> None:

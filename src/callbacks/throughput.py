@@ -28,7 +28,12 @@ class Throughput(lightning.Callback):
         self.resumed = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         self.examples += len(batch.labels)
         self.tokens += batch.lengths.sum()
@@ -42,5 +47,5 @@ class Throughput(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         tokens = int(self.tokens)
         seconds = max(self.seconds + time.perf_counter() - self.resumed, 1e-9)
-        self.log("throughput/examples_per_second", self.examples / seconds)
-        self.log("throughput/tokens_per_second", tokens / seconds)
+        pl_module.log("throughput/examples_per_second", self.examples / seconds)
+        pl_module.log("throughput/tokens_per_second", tokens / seconds)

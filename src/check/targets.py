@@ -1,6 +1,7 @@
 """The allow-list of `_target_`: what a config may build, decided by name before anything is imported."""
 
 import ast
+import functools
 import importlib
 import inspect
 import re
@@ -92,7 +93,7 @@ def _check_name(target: Any, key: str, *, legal: frozenset[str], own: bool) -> N
     if target in legal:
         return
     match = OWN.fullmatch(target) if own else None
-    names = [] if match is None else defined_names(SOURCE / match[1] / f"{match[2]}.py")
+    names = () if match is None else defined_names(SOURCE / match[1] / f"{match[2]}.py")
     if match is not None and match[3] in names:
         return
     known = [*legal, *(own_targets() if own else [])]
@@ -103,13 +104,14 @@ def _check_name(target: Any, key: str, *, legal: frozenset[str], own: bool) -> N
     )
 
 
-def defined_names(source: Path) -> list[str]:
+@functools.cache
+def defined_names(source: Path) -> tuple[str, ...]:
     """Public classes and functions that a file itself defines, read without running it; none if there is no file."""
     if not source.is_file():
-        return []
+        return ()
     body = ast.parse(source.read_text(encoding="utf-8")).body
     found = [node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    return [name for name in found if not name.startswith("_")]
+    return tuple(name for name in found if not name.startswith("_"))
 
 
 def own_targets() -> list[str]:

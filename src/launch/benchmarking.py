@@ -32,6 +32,13 @@ def run_suite(composed: DictConfig) -> list[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{config['suite']['_target_'].split('.')[2]}.json"
     command = " ".join(["python", "-m", "src.benchmark", *sys.argv[1:]])
-    write_json(path, {"command": command, "rows": json.loads(json.dumps(rows)), "environment": describe_environment(seed=config["seed"])})
+    write_json(
+        path,
+        {
+            "command": command,
+            "rows": json.loads(json.dumps(rows)),
+            "environment": describe_environment(seed=config["seed"]),
+        },
+    )
     print(path)
     return rows

@@ -14,7 +14,9 @@ from torch import nn
 
 from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.step_seed import StepSeed
+from src.data.module import Reviews
 from src.errors import UserError
+from src.task.classifier import Classifier
 
 
 def construct(config: dict[str, Any], key: str, **parts: Any) -> Any:
@@ -38,11 +40,11 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     return construct(config, "model")
 
 
-def build_data(config: dict[str, Any]) -> lightning.LightningDataModule:
+def build_data(config: dict[str, Any]) -> Reviews:
     return construct(config, "data")
 
 
-def build_task(config: dict[str, Any], network: nn.Module) -> lightning.LightningModule:
+def build_task(config: dict[str, Any], network: nn.Module) -> Classifier:
     optimizer, schedule = construct(config, "optimizer"), construct(config, "schedule")
     return construct(config, "task", network=network, optimizer=optimizer, schedule=schedule)
 

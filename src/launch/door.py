@@ -40,7 +40,7 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
 
 
 def open_door(main: Callable[[], object], *, config_name: str) -> NoReturn:
-    """Run a Hydra main function and exit: 0 done, 2 user error, 3 diverged, 4 out of memory, 130/143 signals, 1 a bug."""
+    """Run a Hydra main function and exit: 0 done, 2 user error, 3 diverged, 4 no memory, 130/143 signals, 1 a bug."""
     # Hydra then raises what it would otherwise print and turn into exit code 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_resolvers()

@@ -6,20 +6,20 @@ from typing import Any
 import lightning
 import numpy as np
 
+from src.data.module import Reviews
 from src.evaluation.confusion import confusion_counts, metrics_of
 from src.evaluation.thresholds import best_threshold
 from src.run.folder import RunFolder
 from src.run.ledger import allow, record_test
 from src.run.manifest import find_best
 from src.run.predictions import write_predictions
+from src.task.classifier import Classifier
 from src.task.evaluation import evaluate_split
 
 MakeTrainer = Callable[..., lightning.Trainer]
 
 
-def measure_val(
-    run: RunFolder, task: lightning.LightningModule, data: lightning.LightningDataModule, make_trainer: MakeTrainer
-) -> dict[str, Any]:
+def measure_val(run: RunFolder, task: Classifier, data: Reviews, make_trainer: MakeTrainer) -> dict[str, Any]:
     """val metrics, and with two classes the threshold that gives the best F1 there; writes predictions_val.npz."""
     evaluation = evaluate_split(task, data, split="val", make_trainer=make_trainer)
     write_predictions(run.predictions_val, **evaluation.predictions)
@@ -32,8 +32,8 @@ def measure_val(
 
 def measure_test(
     run: RunFolder,
-    task: lightning.LightningModule,
-    data: lightning.LightningDataModule,
+    task: Classifier,
+    data: Reviews,
     make_trainer: MakeTrainer,
     *,
     threshold: float | None,

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import lightning
-
 from src.check.targets import check_targets
 from src.errors import UserError
 from src.launch.build import build_network, build_task
@@ -13,6 +11,7 @@ from src.run.checkpoint import load_verified
 from src.run.folder import RunFolder
 from src.run.index import find_run, read_config
 from src.run.manifest import find_best, find_last
+from src.task.classifier import Classifier
 
 
 def open_run(name: str | None, *, root: Path = Path("outputs")) -> tuple[RunFolder, dict[str, Any]]:
@@ -31,7 +30,7 @@ def open_run(name: str | None, *, root: Path = Path("outputs")) -> tuple[RunFold
     return folder, config
 
 
-def load_task(run: RunFolder, config: dict[str, Any]) -> lightning.LightningModule:
+def load_task(run: RunFolder, config: dict[str, Any]) -> Classifier:
     """The task with the best checkpoint's weights, the last one's if none has a score, in evaluation mode.
 
     Raises:

@@ -3,9 +3,9 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -83,19 +83,19 @@ def read_texts(options: Options) -> Iterator[str]:
         yield options.text
         return
     try:
-        stream = sys.stdin if options.file is None else Path(options.file).open(encoding="utf-8")
-        with stream:
-            for number, row in enumerate(stream, start=1):
-                yield row.rstrip("\n")
+        with nullcontext(sys.stdin) if options.file is None else open(options.file, encoding="utf-8") as stream:
+            yield from (row.rstrip("\n") for row in stream)
     except UnicodeDecodeError as error:
-        raise UserError(f"file ({options.file}) is not UTF-8 near line {number + 1}: {error.reason}.") from error
+        raise UserError(f"file ({options.file}) is not UTF-8: {error.reason} at byte {error.start}.") from error
     except OSError as error:
         raise UserError(f"file ({options.file}) cannot be read: {error.strerror}.") from error
 
 
 def line(text: str, probabilities: list[float], names: list[str], threshold: float, form: str) -> str:
     """One answer. With two classes the second is predicted from `threshold` on, with more the most probable one."""
-    best = int(probabilities[1] >= threshold) if len(names) == 2 else max(range(len(names)), key=probabilities.__getitem__)
+    best = (
+        int(probabilities[1] >= threshold) if len(names) == 2 else max(range(len(names)), key=probabilities.__getitem__)
+    )
     if form == "text":
         return f"{names[best]}\t{probabilities[best]:.4f}\t{text}"
     answer: dict[str, Any] = {"text": text, "label": names[best], "probability": round(probabilities[best], 6)}

@@ -48,4 +48,5 @@ def batch_line(config: dict[str, Any]) -> str:
     micro = config["data"]["batch_size"]
     accumulation = config["trainer"]["accumulate_grad_batches"]
     devices = config["trainer"]["devices"] * config["trainer"]["num_nodes"]
-    return f"micro {micro} x accumulation {accumulation} x devices {devices} = {micro * accumulation * devices} examples per optimizer step"
+    product = f"micro {micro} x accumulation {accumulation} x devices {devices}"
+    return f"{product} = {micro * accumulation * devices} examples per optimizer step"

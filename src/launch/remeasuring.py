@@ -5,6 +5,7 @@ from typing import Any
 
 import lightning
 
+from src.data.module import Reviews
 from src.errors import UserError
 from src.launch.build import build_data, quiet, trainer_factory
 from src.launch.evaluating import measure_test, measure_val
@@ -18,7 +19,7 @@ from src.run.result import update_result
 
 
 def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str | None) -> dict[str, Any]:
-    """Metrics of the best checkpoint on val or test; result.json, predictions, ledger and report are brought up to date.
+    """Metrics of the best checkpoint on val or test; the files of the run folder follow.
 
     Raises:
         UserError: unknown run or split, other data than the run was trained on, or a second look at test.
@@ -43,16 +44,14 @@ def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str |
     else:
         threshold = (read_json(run.result) or {}).get("threshold")
         arguments = ["python", "-m", "src.evaluate", *sys.argv[1:]]
-        result = measure_test(
-            run, task, data, make_trainer, threshold=threshold, again=again, arguments=arguments
-        )
+        result = measure_test(run, task, data, make_trainer, threshold=threshold, again=again, arguments=arguments)
     update_result(run.result, result)
     write_report(run.path)
     show_metrics({split: {key: value for key, value in result.items() if key.startswith(f"{split}/")}})
     return result
 
 
-def check_same_data(run: RunFolder, data: lightning.LightningDataModule) -> None:
+def check_same_data(run: RunFolder, data: Reviews) -> None:
     """Raises UserError when the data is not what env.json says the run was trained on."""
     before = ((read_json(run.environment) or {}).get("data") or {}).get("content")
     now = data.fingerprint.get("content")

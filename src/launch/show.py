@@ -28,10 +28,11 @@ def grow(branch: Tree, key: str, value: Any) -> None:
 def show_metrics(splits: dict[str, dict[str, float]]) -> None:
     """Print val and test side by side, one row per metric."""
     table = Table("metric", *splits)
-    names = dict.fromkeys(name.split("/", 1)[1] for metrics in splits.values() for name in metrics)
+    rows = (name for metrics in splits.values() for name, value in metrics.items() if isinstance(value, float))
+    names = dict.fromkeys(name.split("/", 1)[1] for name in rows)
     for name in names:
         cells = (metrics.get(f"{split}/{name}") for split, metrics in splits.items())
-        table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells))
+        table.add_row(name, *(f"{cell:.4f}" if isinstance(cell, float) else "" for cell in cells))
     Console().print(table)
 
 

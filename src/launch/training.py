@@ -8,6 +8,7 @@ from typing import Any
 import lightning
 from torch import nn
 
+from src.data.module import Reviews
 from src.launch.build import (
     build_callbacks,
     build_data,
@@ -29,6 +30,7 @@ from src.run.manifest import find_best
 from src.run.result import write_result
 from src.run.secrets import find_secrets
 from src.run.status import recording
+from src.task.classifier import Classifier
 
 
 def train_run(config: dict[str, Any], run: RunFolder) -> dict[str, Any]:
@@ -53,16 +55,24 @@ def train_run(config: dict[str, Any], run: RunFolder) -> dict[str, Any]:
         trainer = fit(config, task, data, make_trainer)
         result = {"run": run.path.name, "seed": config["seed"], **summarise(trainer, task), **restore_best(run, task)}
         result |= evaluate(config, run, task, data, make_trainer, arguments=arguments)
-        trainer.logger.log_metrics({key: value for key, value in result.items() if key.startswith("test/")})
-        trainer.logger.finalize("success")
+        for logger in trainer.loggers:
+            logger.log_metrics({key: value for key, value in result.items() if key.startswith("test/")})
+            logger.finalize("success")
         write_result(run.result, result | {"seconds": round(time.monotonic() - started, 1)})
     write_report(run.path)
     show_metrics({split: {k: v for k, v in result.items() if k.startswith(f"{split}/")} for split in ("val", "test")})
+    if "threshold" in result:
+        print(f"at the threshold with the best F1 on val, {result['threshold']:.3f}:", end=" ")
+        print(
+            "  ".join(
+                f"{k.replace('_at_threshold', '')} {v:.4f}" for k, v in result.items() if k.endswith("_at_threshold/f1")
+            )
+        )
     print(f"report      {run.report}\ncheckpoint  {run.best}", flush=True)
     return result
 
 
-def prepare_data(config: dict[str, Any], run: RunFolder) -> lightning.LightningDataModule:
+def prepare_data(config: dict[str, Any], run: RunFolder) -> Reviews:
     """The data module, read and split; env.json and vocabulary.json say what it found."""
     data = build_data(config)
     data.prepare_data()
@@ -74,8 +84,8 @@ def prepare_data(config: dict[str, Any], run: RunFolder) -> lightning.LightningD
 
 def fit(
     config: dict[str, Any],
-    task: lightning.LightningModule,
-    data: lightning.LightningDataModule,
+    task: Classifier,
+    data: Reviews,
     make_trainer: MakeTrainer,
 ) -> lightning.Trainer:
     """Train until the trainer or a callback says enough."""
@@ -84,7 +94,7 @@ def fit(
     return trainer
 
 
-def summarise(trainer: lightning.Trainer, task: lightning.LightningModule) -> dict[str, Any]:
+def summarise(trainer: lightning.Trainer, task: Classifier) -> dict[str, Any]:
     """What training took: epochs, optimizer steps, speed of the last epoch, peak memory in bytes."""
     values = {key: float(value) for key, value in trainer.callback_metrics.items() if "val/" not in key}
     return {
@@ -98,7 +108,7 @@ def summarise(trainer: lightning.Trainer, task: lightning.LightningModule) -> di
     }
 
 
-def restore_best(run: RunFolder, task: lightning.LightningModule) -> dict[str, Any]:
+def restore_best(run: RunFolder, task: Classifier) -> dict[str, Any]:
     """Put the best checkpoint's weights into the task; without any, the last weights stay."""
     best = find_best(run.checkpoints)
     if best is None:
@@ -110,8 +120,8 @@ def restore_best(run: RunFolder, task: lightning.LightningModule) -> dict[str, A
 def evaluate(
     config: dict[str, Any],
     run: RunFolder,
-    task: lightning.LightningModule,
-    data: lightning.LightningDataModule,
+    task: Classifier,
+    data: Reviews,
     make_trainer: MakeTrainer,
     *,
     arguments: list[str],
@@ -121,9 +131,7 @@ def evaluate(
     if not config["test"]:
         return result
     threshold = result.get("threshold")
-    return result | measure_test(
-        run, task, data, make_trainer, threshold=threshold, again=False, arguments=arguments
-    )
+    return result | measure_test(run, task, data, make_trainer, threshold=threshold, again=False, arguments=arguments)
 
 
 def count_parameters(network: nn.Module) -> int:
@@ -131,7 +139,7 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
-def describe(config: dict[str, Any], task: lightning.LightningModule) -> str:
+def describe(config: dict[str, Any], task: Classifier) -> str:
     """Size, precision and batch arithmetic in one line."""
     precision = config["trainer"]["precision"]
     return f"{count_parameters(task.network):,} parameters; precision {precision}; {batch_line(config)}"

@@ -44,7 +44,8 @@ def nice_range(values: Sequence[float], *, whole: bool = False) -> Range:
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
     if whole:
         step = max(1.0, round(step))
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    slack = (high - low) / step * 1e-9  # so that rounding does not cost the tick at an end
+    first, last = math.ceil(low / step - slack), math.floor(high / step + slack)
     return Range(low, high, tuple(index * step for index in range(first, last + 1)))
 
 
@@ -60,11 +61,14 @@ def line_chart(
 ) -> str:
     """A figure with a legend. Without `unit` (both axes from 0 to 1) the axes fit the points, x in whole numbers.
 
-    mark: (x, words) of a vertical line. reference: heights of a dotted line at both ends. Returns nothing if no line has a finite point.
+    mark: (x, words) of a vertical line. reference: heights of a dotted line at both ends.
+    Returns nothing if no line has a finite point.
     """
-    lines = [line for line in lines if any(math.isfinite(value) for value in line.y)]
-    if not lines:
+    # Numbered before the empty ones go, so that a name keeps its colour in all charts.
+    numbered = [(f"line{i % 4}", line) for i, line in enumerate(lines) if any(map(math.isfinite, line.y))]
+    if not numbered:
         return ""
+    lines = [line for _, line in numbered]
     across = UNIT if unit else nice_range([x for line in lines for x in line.x], whole=True)
     up = UNIT if unit else nice_range([y for line in lines for y in line.y])
     parts = [*_axes(across, up, x_name, y_name)]
@@ -77,11 +81,8 @@ def line_chart(
         anchor = "end" if at > _WIDTH / 2 else "start"
         shift = -5 if anchor == "end" else 5
         parts.append(f'<text x="{at + shift:.1f}" y="{_TOP + 10}" text-anchor="{anchor}">{escape(mark[1])}</text>')
-    for index, line in enumerate(lines):
-        parts.append(_drawn(line, across, up, kind=f"line{index % 4}"))
-    legend = "".join(
-        f'<span><i class="line{index % 4}"></i>{escape(line.name)}</span>' for index, line in enumerate(lines)
-    )
+    parts += [_drawn(line, across, up, kind=kind) for kind, line in numbered]
+    legend = "".join(f'<span><i class="{kind}"></i>{escape(line.name)}</span>' for kind, line in numbered)
     body = "\n".join(parts)
     return (
         f'<figure><figcaption>{escape(title)}</figcaption>\n<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '

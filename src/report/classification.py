@@ -14,7 +14,7 @@ from src.evaluation.curves import (
     roc_curve,
 )
 from src.evaluation.thresholds import best_threshold
-from src.report.chart import UNIT, Line, line_chart
+from src.report.chart import Line, line_chart
 from src.report.markup import grid, paragraph, section, table
 from src.report.read import RunFiles
 from src.run.predictions import Predictions

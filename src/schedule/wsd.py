@@ -37,5 +37,5 @@ def wsd(
             f"schedule.warmup ({warmup}) and schedule.decay ({decay}) together exceed the {total_steps} optimizer "
             "steps of this run; make one of them smaller."
         )
-    shape = {"warmup_steps": warmup_steps, "decay_steps": decay_steps, "total_steps": total_steps, "floor": floor}
-    return per_step(optimizer, partial(multiplier, **shape))
+    steps = {"warmup_steps": warmup_steps, "decay_steps": decay_steps, "total_steps": total_steps}
+    return per_step(optimizer, partial(multiplier, **steps, floor=floor))

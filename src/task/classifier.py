@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from src.data.batch import Batch
 from src.optimizer.groups import decay_groups
-from src.task.metrics import classification_metrics, confusion_matrix
+from src.task.metrics import ClassificationMetrics
 from src.task.non_finite import NonFiniteGuard, gradient_norm
 
 
@@ -28,6 +28,9 @@ class Classifier(lightning.LightningModule):
         decay: weight decay on "matrices" only, or on "all" parameters.
         non_finite: "stop" raises Diverged on a NaN or infinite loss or gradient, "skip" leaves that step out.
     """
+
+    network: nn.Module
+    guard: NonFiniteGuard
 
     def __init__(
         self,
@@ -49,8 +52,8 @@ class Classifier(lightning.LightningModule):
         self.label_smoothing = label_smoothing
         self.decay = decay
         self.guard = NonFiniteGuard(policy=non_finite, max_skips=max_skips)
-        self.metrics = nn.ModuleDict({f"{s}_metrics": classification_metrics(num_classes, prefix=f"{s}/") for s in ("val", "test")})
-        self.confusion = nn.ModuleDict({f"{s}_confusion": confusion_matrix(num_classes) for s in ("val", "test")})
+        self.val_metrics = ClassificationMetrics(num_classes)
+        self.test_metrics = ClassificationMetrics(num_classes)
         self.confusion_counts: dict[str, torch.Tensor] = {}  # of the last evaluation of each split, (C, C)
         self.epoch_loss = torch.zeros(2)  # sum of the losses and number of examples of this epoch
         self.window_loss = torch.zeros(())  # loss of the optimizer step being accumulated
@@ -92,7 +95,7 @@ class Classifier(lightning.LightningModule):
             loss=self.window_loss.item(), gradient_norm=judged.item(), step=self.global_step, optimizer=optimizer
         )
         self.window_loss = torch.zeros(())
-        if self.global_step % self.trainer.log_every_n_steps == 0:
+        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/gradient_norm", norm)
         if gradient_clip_val is None:
             return
@@ -111,40 +114,32 @@ class Classifier(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """Probabilities (B, C), float32."""
-        return self._measure("val", batch)
+        return self._measure("val", self.val_metrics, batch)
 
     def test_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """Probabilities (B, C), float32."""
-        return self._measure("test", batch)
+        return self._measure("test", self.test_metrics, batch)
 
-    def _measure(self, split: str, batch: Batch) -> torch.Tensor:
+    def _measure(self, split: str, metrics: ClassificationMetrics, batch: Batch) -> torch.Tensor:
         logits = self(batch)
         probabilities = logits.float().softmax(dim=-1)
-        scores = probabilities[:, 1] if self.num_classes == 2 else probabilities
-        self.metrics[f"{split}_metrics"].update(scores, batch.labels)
-        self.confusion[f"{split}_confusion"].update(scores, batch.labels)
+        metrics.update(probabilities, batch.labels)
+        loss = F.cross_entropy(logits, batch.labels)
         # Lightning weighs the mean by batch_size, so a short last batch counts by its examples.
-        self.log(f"{split}/loss", F.cross_entropy(logits, batch.labels), batch_size=len(batch.labels), on_epoch=True, sync_dist=True)
+        self.log(f"{split}/loss", loss, batch_size=len(batch.labels), on_epoch=True, sync_dist=True)
         return probabilities
 
     def on_validation_epoch_end(self) -> None:
-        self._report("val")
+        self._report("val", self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
-        self._report("test")
+        self._report("test", self.test_metrics)
 
-    def _report(self, split: str) -> None:
-        metrics, confusion = self.metrics[f"{split}_metrics"], self.confusion[f"{split}_confusion"]
-        self.confusion_counts[split] = confusion.compute()
-        one_class = bool((self.confusion_counts[split].sum(dim=1) == 0).any())
-        for name, metric in metrics.items():
-            # With a class missing there is nothing to rank against; torchmetrics would call that 0.
-            undefined = one_class and name.endswith("auroc")
-            self.log(name, float("nan") if undefined else metric.compute())
-        metrics.reset()
-        confusion.reset()
+    def _report(self, split: str, metrics: ClassificationMetrics) -> None:
+        values, self.confusion_counts[split] = metrics.finish()
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()})
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """The optimizer over its parameter groups and the schedule over the run's optimizer steps."""
         groups = decay_groups(self.network) if self.decay == "matrices" else list(self.network.parameters())
         optimizer = self.make_optimizer(groups)

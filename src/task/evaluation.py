@@ -13,7 +13,7 @@ from src.data.batch import Batch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics by name ("val/acc") and, in the order of the split's rows, rows (N,), labels (N,), probabilities (N, C)."""
+    """Metrics by name ("val/acc"); rows (N,), labels (N,), probabilities (N, C), ordered by row."""
 
     metrics: dict[str, float]
     predictions: dict[str, np.ndarray]

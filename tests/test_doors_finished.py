@@ -1,0 +1,117 @@
+"""The doors that open a finished run: evaluate, predict, report."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import door
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    """A copy, so that what a test adds to the folder stays its own."""
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def test_evaluate_gives_the_numbers_that_training_ended_with(run):
+    before = json.loads((run / "result.json").read_text())
+    done = door("evaluate", f"run={run}", "split=val")
+    assert done.returncode == 0, done.stderr
+    after = json.loads((run / "result.json").read_text())
+    assert {k: v for k, v in after.items() if k.startswith("val/")} == {
+        k: v for k, v in before.items() if k.startswith("val/")
+    }
+
+
+def test_a_second_look_at_test_needs_again_and_is_marked(run):
+    refused = door("evaluate", f"run={run}", "split=test")
+    assert refused.returncode == 2
+    assert "again=true" in refused.stderr
+    allowed = door("evaluate", f"run={run}", "split=test", "again=true")
+    assert allowed.returncode == 0, allowed.stderr
+    lines = (run / "test_ledger.jsonl").read_text().splitlines()
+    assert [json.loads(line)["again"] for line in lines] == [False, True]
+    assert json.loads((run / "result.json").read_text())["test/again"] is True
+
+
+def test_evaluate_refuses_other_data_than_the_run_was_trained_on(run):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("num_reviews: 400", "num_reviews: 402"))
+    done = door("evaluate", f"run={run}")
+    assert done.returncode == 2
+    assert "other data" in done.stderr
+
+
+def test_evaluate_refuses_a_hostile_saved_config(run):
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("src.model.bilstm.BiLSTM", "os.system"))
+    done = door("evaluate", f"run={run}")
+    assert done.returncode == 2
+    assert "os.system" in done.stderr
+
+
+def test_an_unknown_run_is_answered_in_a_sentence():
+    for name in ("evaluate", "predict"):
+        done = door(name, "run=no-such-run")
+        assert done.returncode == 2
+        assert "no-such-run" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["good", "I loved it, really: don't miss it", 'a=b, ${x} [1] {y} \\\' "quoted"', "caf\u00e9 \U0001f600"]
+)
+def test_predict_takes_any_sentence_as_it_is_typed(finished_run, text):
+    done = door("predict", f"run={finished_run}", f"text={text}", "format=json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["text"] == text
+    assert answer["label"] in ("neg", "pos")
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_predict_answers_a_file_and_standard_input_alike_in_order(finished_run, tmp_path):
+    texts = ["not a bad film at all", "", "the plot is dull, but I was moved", "good " * 500]
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts) + "\n")
+    by_file = door("predict", f"run={finished_run}", f"file={file}", "format=json", "batch_size=3")
+    by_input = door("predict", f"run={finished_run}", "format=json", input=file.read_text())
+    assert by_file.returncode == by_input.returncode == 0, by_file.stderr + by_input.stderr
+    left, right = ([json.loads(line) for line in done.stdout.splitlines()] for done in (by_file, by_input))
+    assert [answer["text"] for answer in left] == texts
+    # A review's answer does not depend on the batch it came in.
+    for a, b in zip(left, right, strict=True):
+        assert a["probabilities"] == pytest.approx(b["probabilities"], abs=1e-5)
+
+
+def test_predict_can_use_the_threshold_chosen_on_validation(finished_run):
+    done = door("predict", f"run={finished_run}", "text=good", "threshold=val")
+    assert done.returncode == 0, done.stderr
+    label, probability, text = done.stdout.rstrip("\n").split("\t")
+    assert (label in ("neg", "pos"), text) == (True, "good")
+    assert 0 <= float(probability) <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["text=a", "file=b"], "choose one"),
+        (["file=/nope.txt"], "/nope.txt"),
+        (["text=a", "format=xml"], "format (xml)"),
+        (["text=a", "threshold=2"], "threshold (2)"),
+        (["text=a", "treshold=0.5"], "threshold"),
+    ],
+)
+def test_predict_refuses_in_a_sentence(finished_run, arguments, word):
+    done = door("predict", f"run={finished_run}", *arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_report_writes_the_page_again(run):
+    (run / "report.html").unlink()
+    done = door("report", str(run))
+    assert done.returncode == 0, done.stderr
+    assert (run / "report.html").stat().st_size > 1000
