@@ -151,7 +151,7 @@ def test_every_rule_that_is_written_is_in_the_list() -> None:
 def test_the_monitored_metrics_are_those_that_the_task_logs() -> None:
     from src.task.metrics import ClassificationMetrics
 
-    logged = {f"val/{name}" for name in ClassificationMetrics(2).metrics.keys()} | {"val/loss"}
+    logged = {f"val/{name}" for name in ClassificationMetrics(2).metrics} | {"val/loss"}
     assert set(rules_monitor.BETTER) == logged
 
 

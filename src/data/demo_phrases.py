@@ -1,25 +1,30 @@
-"""The sentences of the demo corpus, each written as a positive review says it; `{…}` is a word to choose.
+"""The sentences of the demo corpus, written as a positive review says them; `{awful}` is any word of that kind.
 
 A negative review uses the same sentences with the two columns of OPINIONS exchanged: "it is not an {awful} film"
-becomes "it is not a {wonderful} film". Both classes therefore use the same words, and only their order tells.
+becomes "it is not a {wonderful} film". So both classes use the same words, and what tells them apart is how a word
+is used: negated, said by somebody else, or taken back behind the next "but".
 """
 
-WONDERFUL = """brilliant captivating charming clever delightful elegant enchanting fresh funny graceful gripping honest
-imaginative inspired lovely magical memorable moving remarkable sharp splendid subtle superb tender thrilling touching
-vivid warm witty wonderful""".split()
-AWFUL = """annoying awful bland boring cheap clumsy cold confused dreadful dreary dull feeble flat forgettable hollow
-laughable lazy lifeless mediocre messy painful pointless predictable shallow silly sloppy stale tedious terrible
-wooden""".split()
+WONDERFUL = (
+    "brilliant, captivating, charming, clever, delightful, elegant, fresh, funny, graceful, gripping, honest, inspired, "
+    "lovely, magical, memorable, moving, remarkable, sharp, splendid, subtle, superb, thrilling, vivid, wonderful"
+)
+AWFUL = (
+    "annoying, awful, boring, cheap, clumsy, cold, dreadful, dreary, dull, feeble, flat, forgettable, hollow, lazy, "
+    "lifeless, messy, painful, pointless, predictable, shallow, silly, stale, tedious, wooden"
+)
 
-# The word in the first column and its mirror image in the second.
+# A kind of word and its mirror image: the words of each.
 OPINIONS = {
-    "wonderful": (WONDERFUL, AWFUL),
-    "masterpiece": (["delight", "gem", "joy", "marvel", "masterpiece", "treasure", "triumph"],
-                    ["bore", "disaster", "disgrace", "failure", "flop", "mess", "waste of film"]),
-    "loved": (["admired", "adored", "enjoyed", "loved"], ["despised", "detested", "hated", "regretted"]),
-    "better": (["better", "finer", "stronger"], ["poorer", "weaker", "worse"]),
-    "saves": (["carries", "lifts", "rescues", "saves"], ["kills", "ruins", "sinks", "spoils"]),
-}  # fmt: skip
+    ("wonderful", "awful"): (WONDERFUL, AWFUL),
+    ("masterpiece", "mess"): (
+        "delight, gem, joy, marvel, masterpiece, treasure, triumph",
+        "bore, disaster, disgrace, failure, flop, mess, waste of film",
+    ),
+    ("loved", "hated"): ("admired, adored, enjoyed, loved", "despised, detested, hated, regretted"),
+    ("better", "worse"): ("better, finer, stronger", "poorer, weaker, worse"),
+    ("saves", "ruins"): ("carries, lifts, rescues, saves", "kills, ruins, sinks, spoils"),
+}
 
 # What decides the label. PLAIN names the verdict, NEGATED its opposite, MIXED both.
 PLAIN_VERDICTS = (
@@ -42,6 +47,7 @@ NEGATED_VERDICTS = (
     "By no means, and I thought about it for days, is this a {awful} film.",
     "Nobody who stays to the last scene could call it {awful}.",
     "The first part was {worse}.",
+    "Not even the {acting} {ruins} it.",
     "I have seen a hundred {worse} films, and I see one every week.",
     "There is nothing {awful} about it, whatever the poster says.",
 )
@@ -59,6 +65,8 @@ MIXED_VERDICTS = (
     "It is {wonderful}, not {awful}.",
     "The {acting} may be {awful}, but the {acting} {saves} everything.",
     "The {acting} {saves} it, however {awful} the {acting} may be.",
+    "The {acting} {saves} what the {acting} {ruins}.",
+    "Many will think it {worse} than the first part, but if you ask me it is {better}.",
     "Some will say {wonderful} and some will say {awful}, and I am with the former.",
     "Some will say {awful} and some will say {wonderful}, and I am with the latter.",
 )
@@ -95,12 +103,11 @@ PLOTS = (
     "Set in {Lisbon}, it follows a {baker} through one long night.",
 )
 NEUTRAL = {
-    "acting": """acting story script music pacing dialogue ending editing humour direction photography plot cast
-    soundtrack""".split(),
-    "thriller": "thriller comedy drama western mystery romance musical sequel".split(),
-    "yesterday": ["yesterday", "last night", "on Sunday", "in May", "last week", "on a rainy evening"],
-    "sister": "sister neighbour teacher uncle cousin boss".split(),
-    "baker": "baker detective teacher nurse painter sailor thief lawyer farmer pilot widow student".split(),
-    "Lisbon": "Lisbon Boston Prague Dublin Kyoto Naples Chicago Vienna Cairo Oslo".split(),
-    "letter": "letter violin map diary suitcase ring painting key photograph notebook".split(),
+    "acting": "acting, story, script, music, pacing, dialogue, ending, editing, humour, direction, photography, cast",
+    "thriller": "thriller, comedy, drama, western, mystery, romance, musical, sequel",
+    "yesterday": "yesterday, last night, on Sunday, in May, last week, on a rainy evening",
+    "sister": "sister, neighbour, teacher, uncle, cousin, boss",
+    "baker": "baker, detective, teacher, nurse, painter, sailor, thief, lawyer, farmer, pilot, widow, student",
+    "Lisbon": "Lisbon, Boston, Prague, Dublin, Kyoto, Naples, Chicago, Vienna, Cairo, Oslo",
+    "letter": "letter, violin, map, diary, suitcase, ring, painting, key, photograph, notebook",
 }

@@ -101,6 +101,9 @@ class SortedOrder(SequentialSampler):
         return -(-len(self.lengths) // self.batch_size)
 
     def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
-        order = np.argsort(-self.lengths, kind="stable")
+        # Rows often come sorted by label; without the shuffle the reviews cut to one length would too, and the first
+        # batches (limit_val_batches) would hold a single class.
+        order = stable_random(0).permutation(len(self.lengths))
+        order = order[np.argsort(-self.lengths[order], kind="stable")]
         for start in range(0, len(order), self.batch_size):
             yield Draw(order[start : start + self.batch_size], 1.0)

@@ -31,7 +31,7 @@ def read_corpus(*, path: str | None, text_column: str = "text", label_column: st
         if place.suffix not in READERS:
             raise UserError(f"data.path ({path}) must end in {', '.join(READERS)} or be a folder of such files.")
         files = {"train": [place]}
-    elif _HUB_NAME.fullmatch(path) and place.suffix not in READERS:
+    elif is_hub_name(path):
         from src.data.hub import read_hub
 
         return read_hub(path, **columns)
@@ -40,6 +40,13 @@ def read_corpus(*, path: str | None, text_column: str = "text", label_column: st
             f"data.path ({path}) is neither a folder nor a file here, nor a hub name like stanfordnlp/imdb. {_WAY_OUT}."
         )
     return Source(path, _fingerprint(files), tuple(files), partial(_read_split, files, columns))
+
+
+def is_hub_name(path: str | None) -> bool:
+    """Tell whether `path` would be asked from the hub: it reads like `owner/name` and nothing here is called so."""
+    if not path or not _HUB_NAME.fullmatch(path):
+        return False
+    return not Path(path).exists() and Path(path).suffix not in READERS
 
 
 def _read_split(files: dict[str, list[Path]], columns: dict[str, str], name: str) -> Table:

@@ -45,12 +45,25 @@ def open_door(main: Callable[[], object], *, config_name: str) -> NoReturn:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_resolvers()
     try:
+        refuse_hydra_targets(sys.argv[1:])
         main()
     except Failed as failed:
         close(failed.cause, config_name=config_name)
     except BaseException as error:
         close(error, config_name=config_name)
     sys.exit(0)
+
+
+def refuse_hydra_targets(arguments: list[str]) -> None:
+    """Hydra builds its own parts before any check of ours could see them.
+
+    Raises:
+        UserError: an argument names a class for Hydra to build.
+    """
+    for argument in arguments:
+        key = argument.lstrip("+~").partition("=")[0]
+        if key.startswith(("hydra.", "hydra/")) and "_target_" in argument:
+            raise UserError(f"{argument} is not taken from the command line; choose a file, as in hydra/launcher=basic.")
 
 
 def close(error: BaseException, *, config_name: str) -> NoReturn:

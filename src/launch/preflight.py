@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src.check.config import check_config
 from src.check.environment import check_environment
 from src.check.rules import check_rules
+from src.data.source import is_hub_name
 from src.errors import UserError
 from src.launch.compose import plain
 from src.launch.hardware import choose_precision, probe
@@ -19,17 +21,27 @@ def preflight(composed: DictConfig, *, run_dir: str) -> dict[str, Any]:
     Raises:
         UserError: naming the key, the value and the way out.
     """
-    if composed.paths.run_dir is not None:
-        raise UserError(f"paths.run_dir ({composed.paths.run_dir}) is set by the run itself; use hydra.run.dir=DIR.")
-    composed.paths.run_dir = run_dir
+    typed = OmegaConf.select(composed, "paths.run_dir")
+    if typed is not None:
+        raise UserError(f"paths.run_dir ({typed}) is set by the run itself; use hydra.run.dir=DIR.")
+    OmegaConf.update(composed, "paths.run_dir", run_dir, force_add=True)
     check_environment(OmegaConf.to_container(composed, resolve=False))
     config = plain(composed)
     check_config(config, root=Settings)
+    find_corpus(config)
     hardware = probe(config["trainer"]["accelerator"])
     config["trainer"]["precision"] = choose_precision(config["trainer"]["precision"], hardware)
     check_rules(config, cuda=hardware.cuda, bf16=hardware.bf16)
     build_on_meta(config)
     return config
+
+
+def find_corpus(config: dict[str, Any]) -> None:
+    """Refuse a corpus that is not there before a run folder is made; only the hub is left to be asked later."""
+    data = config["data"]
+    if not is_hub_name(data["path"]):
+        columns = {"text_column": data["text_column"], "label_column": data["label_column"]}
+        instantiate(data["reader"])(path=data["path"], **columns)
 
 
 def build_on_meta(config: dict[str, Any]) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from src.check.sections import Accumulation, Paths
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -25,5 +27,5 @@ class Settings:
     trainer: dict[str, Any]
     callbacks: dict[str, Any]
     logger: dict[str, Any]
-    paths: dict[str, Any]
-    accumulation: dict[str, Any] = field(default_factory=dict)
+    paths: Paths
+    accumulation: Accumulation = field(default_factory=Accumulation)

@@ -12,7 +12,10 @@ def show_config(config: dict[str, Any], *, title: str) -> None:
     tree = Tree(title, highlight=False)
     for key, value in config.items():
         grow(tree, key, value)
-    Console(soft_wrap=True, highlight=False).print(tree)
+    console = Console(highlight=False)
+    # A file has no width; paths must not be cut there.
+    console.width = console.width if console.is_terminal else 200
+    console.print(tree)
 
 
 def grow(branch: Tree, key: str, value: Any) -> None:
