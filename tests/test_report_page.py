@@ -107,7 +107,7 @@ def test_a_whole_run_gives_every_part_of_the_page(folder: RunFolder) -> None:
     page = read(folder)
     assert page.tags.count("svg") == 5  # loss, accuracy, ROC, precision-recall, calibration
     for words in (
-        "The run finished.", "0.8000", "0.7900", "best epoch 1", "predicted good", "Confusion matrix, test",
+        "The run finished.", "0.8000", "0.7900", "best epoch 2", "predicted good", "Confusion matrix, test",
         "best F1 on val", "abababababab", "c0ffee", "ROC", "Calibration",
     ):  # fmt: skip
         assert words in page.text, words
@@ -221,7 +221,7 @@ def test_series_are_means_per_epoch_and_the_axis_follows_the_validations() -> No
         {"epoch": 0.0, "step": 2.0, "train/loss": 3.0, "val/loss": 5.0},
         {"epoch": 1.0, "step": 4.0, "val/loss": float("nan")},
     ]
-    assert series(rows, "train/loss", axis="epoch") == ([0.0], [2.0])
+    assert series(rows, "train/loss", axis="epoch") == ([1.0], [2.0])
     assert choose_axis(rows) == "epoch"
     rows.append({"epoch": 1.0, "step": 5.0, "val/loss": 1.0})
     assert choose_axis(rows) == "step"

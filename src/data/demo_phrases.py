@@ -6,8 +6,9 @@ is used: negated, said by somebody else, or taken back behind the next "but".
 """
 
 WONDERFUL = (
-    "brilliant, captivating, charming, clever, delightful, elegant, fresh, funny, graceful, gripping, honest, inspired, "
-    "lovely, magical, memorable, moving, remarkable, sharp, splendid, subtle, superb, thrilling, vivid, wonderful"
+    "brilliant, captivating, charming, clever, delightful, elegant, fresh, funny, graceful, gripping, "
+    "honest, inspired, lovely, magical, memorable, moving, remarkable, sharp, splendid, subtle, superb, thrilling, "
+    "vivid, wonderful"
 )
 AWFUL = (
     "annoying, awful, boring, cheap, clumsy, cold, dreadful, dreary, dull, feeble, flat, forgettable, hollow, lazy, "

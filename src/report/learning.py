@@ -24,7 +24,7 @@ def learning_section(files: RunFiles) -> str:
         line_chart(
             [Line(name, *series(files.rows, name, axis=axis)) for name in names],
             title=f"{title} by {axis}",
-            x_name=f"{axis} (from 0)",
+            x_name=axis,
             y_name=title.lower(),
             mark=mark,
         )

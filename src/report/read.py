@@ -98,11 +98,15 @@ def _read_split(files: RunFiles, split: str) -> None:
 
 
 def series(rows: list[Row], name: str, *, axis: str) -> tuple[list[float], list[float]]:
-    """Values of metric `name` along `axis` (epoch or step); several in one epoch become their mean."""
+    """Values of metric `name` along `axis` (epoch or step); several in one epoch become their mean.
+
+    Epochs are counted from 1, as on the console and in result.json; metrics.csv counts them from 0.
+    """
+    first = 1 if axis == "epoch" else 0
     groups: dict[float, list[float]] = {}
     for row in rows:
         if name in row and axis in row:
-            groups.setdefault(row[axis], []).append(row[name])
+            groups.setdefault(row[axis] + first, []).append(row[name])
     places = sorted(groups)
     return places, [math.fsum(groups[place]) / len(groups[place]) for place in places]
 
