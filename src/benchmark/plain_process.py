@@ -21,7 +21,9 @@ class PlainProcess:
     """
 
     def __init__(self, path: Path, *, same_environment: bool, **options: Any) -> None:
-        kept = {name: value for name, value in os.environ.items() if same_environment or name not in PROJECT_ENVIRONMENT}
+        kept = {
+            name: value for name, value in os.environ.items() if same_environment or name not in PROJECT_ENVIRONMENT
+        }
         command = [sys.executable, plain_loop.__file__, str(path), json.dumps(options)]
         self.process = subprocess.Popen(command, env=kept, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
