@@ -15,7 +15,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 train: $(VENV)/ready ## train the BiLSTM on the embedded demo corpus
-	$(BIN)/python -m src.train model=bilstm data=demo experiment=demo
+	$(BIN)/python -m src.train model=bilstm experiment=demo
 
 test: $(VENV)/ready ## run the whole test suite
 	$(BIN)/python -m pytest

@@ -159,6 +159,7 @@ def train_bilstm(module, *, epochs):
     network = BiLSTM(vocab_size=len(module.vocabulary), width=64, hidden=64, pooling="max")
     optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
     loader = module.train_dataloader()
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, total_iters=epochs * len(loader))
     for epoch in range(epochs):
         loader.sampler.set_epoch(epoch)
         for batch in loader:
@@ -167,6 +168,7 @@ def train_bilstm(module, *, epochs):
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
+            schedule.step()
     network.eval()
     with torch.no_grad():
         right = [network(batch.ids, batch.lengths).argmax(1) == batch.labels for batch in module.val_dataloader()]

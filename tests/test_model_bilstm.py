@@ -187,10 +187,13 @@ def test_gradients_flow_in_eval_mode():
     assert gradients(model, model(*reviews()))["embedding.weight"].abs().sum() > 0
 
 
-def test_the_callers_number_of_threads_survives():
-    model = build()
-    model(*reviews())
-    assert torch.get_num_threads() == 2
+@pytest.mark.parametrize(("threads", "each"), [(2, 1), (5, 2)])
+def test_the_workers_share_the_callers_threads_and_the_caller_keeps_its_own(threads, each):
+    workers = build().workers
+    workers.run([int, int])
+    torch.set_num_threads(threads)
+    assert workers.run([torch.get_num_threads, torch.get_num_threads]) == [each, each]
+    assert torch.get_num_threads() == threads
 
 
 def test_an_error_in_a_worker_reaches_the_caller():

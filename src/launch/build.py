@@ -23,7 +23,7 @@ def construct(config: dict[str, Any], key: str, **parts: Any) -> Any:
     """The object that section `key` names, `parts` given beside its own settings.
 
     Raises:
-        UserError: the constructor refused a value; its own words, with the section named.
+        UserError: the constructor refused a value or lacks a package; its own words, with the section named.
     """
     try:
         made = instantiate(config[key], _convert_="all", _partial_=True)
@@ -34,6 +34,10 @@ def construct(config: dict[str, Any], key: str, **parts: Any) -> Any:
         raise
     except ValueError as error:
         raise UserError(f"{key}: {error}") from error
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{key} needs a package that is not installed: {error}. Install the extra of that name."
+        ) from error
 
 
 def build_network(config: dict[str, Any]) -> nn.Module:

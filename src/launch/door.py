@@ -63,7 +63,9 @@ def refuse_hydra_targets(arguments: list[str]) -> None:
     for argument in arguments:
         key = argument.lstrip("+~").partition("=")[0]
         if key.startswith(("hydra.", "hydra/")) and "_target_" in argument:
-            raise UserError(f"{argument} is not taken from the command line; choose a file, as in hydra/launcher=basic.")
+            raise UserError(
+                f"{argument} is not taken from the command line; choose a file, as in hydra/launcher=basic."
+            )
 
 
 def close(error: BaseException, *, config_name: str) -> NoReturn:

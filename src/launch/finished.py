@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from src.check.hardware import choose_precision, probe
 from src.check.targets import check_targets
 from src.errors import UserError
 from src.launch.build import build_network, build_task
-from src.launch.hardware import choose_precision, probe
 from src.run.checkpoint import load_verified
 from src.run.folder import RunFolder
 from src.run.index import find_run, read_config

@@ -7,11 +7,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.check.config import check_config
 from src.check.environment import check_environment
+from src.check.hardware import choose_precision, probe
 from src.check.rules import check_rules
 from src.data.source import is_hub_name
 from src.errors import UserError
 from src.launch.compose import plain
-from src.launch.hardware import choose_precision, probe
 from src.launch.settings import Settings
 
 

@@ -40,11 +40,14 @@ class Modes(NamedTuple):
 
 
 class Workers:
-    """Two threads with one intra-op thread each, started on first use; a copy or a forked child starts its own."""
+    """Two threads with half of the caller's intra-op threads each, started on first use.
+
+    A copy or a forked child starts its own, and so does the caller after a change of its number of threads.
+    """
 
     def __init__(self) -> None:
         self.pool: ThreadPoolExecutor | None = None
-        self.process = 0
+        self.made_for: tuple[int, int] | None = None
 
     def __reduce__(self) -> tuple[type["Workers"], tuple[()]]:
         return Workers, ()
@@ -52,20 +55,24 @@ class Workers:
     def run(self, jobs: Sequence[Callable[[], Any]]) -> list[Any]:
         """Runs both jobs to their end, then returns their results or raises the first error."""
         # Threads do not survive a fork: a pool inherited from the parent would wait for ever.
-        if self.pool is None or self.process != os.getpid():
-            self.pool, self.process = start_pool(), os.getpid()
+        wanted = (os.getpid(), torch.get_num_threads())
+        if self.pool is None or self.made_for != wanted:
+            self.pool, self.made_for = start_pool(), wanted
         futures = [self.pool.submit(job) for job in jobs]
         wait(futures)
         return [future.result() for future in futures]
 
 
 def start_pool() -> ThreadPoolExecutor:
-    """Two threads of one intra-op thread each; the caller keeps its own number, which setting theirs would reset."""
+    """Two threads that share the caller's cores; the caller keeps its own number, which setting theirs would reset."""
     threads = torch.get_num_threads()
     ready = threading.Barrier(3)
 
     def start() -> None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(max(1, threads // 2))
+        # The first question makes torch settle this thread's number. Left to the first kernel it would be the
+        # caller's, restored by then: four threads on two cores.
+        torch.get_num_threads()
         ready.wait()
 
     pool = ThreadPoolExecutor(2, thread_name_prefix="direction", initializer=start)
