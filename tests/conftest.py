@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import src  # noqa: F401  first: what it sets only counts before torch is imported
+
 ROOT = Path(__file__).parents[1]
 IMDB = ROOT.parent / "shared" / "data" / "imdb"
 

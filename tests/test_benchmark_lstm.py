@@ -12,7 +12,7 @@ import torch
 
 from src.benchmark import lstm, plain_process
 from src.benchmark.lstm_data import cut, epoch_draws, representative, write_reviews
-from src.benchmark.lstm_rows import make_rows
+from src.benchmark.lstm_rows import make_rows, percent_over
 from src.benchmark.plain_loop import PlainBiLSTM, ReviewDataset
 from src.benchmark.plain_process import PlainProcess
 from src.data.module import Reviews
@@ -107,7 +107,7 @@ def test_every_loop_is_timed_on_the_same_reviews_and_fits_the_same_epochs(data, 
         assert all(row[f"{phase} ms"] > 0 for phase in ("data", "forward", "backward", "step"))
         assert ("val loss" in row) == (row["precision"] == precisions[-1] and row["loop"] != "lightning")
         assert 0.5 < row.get("val loss", math.log(2)) < 1
-    for contenders in works:
+    for contenders in (work for work in works if len(work) > 2):
         shares = {
             tuple(sorted(work if key[0] == "plain" else np.concatenate([draw.indices for draw in work]).tolist()))
             for key, (_, work) in contenders.items()
@@ -119,7 +119,7 @@ def test_every_loop_is_timed_on_the_same_reviews_and_fits_the_same_epochs(data, 
 measured = lstm.measure
 
 
-def test_ratios_take_the_best_round_and_overhead_is_over_the_bare_loop():
+def test_ratios_take_the_best_round_and_the_median_is_over_all():
     """Two rounds by hand: 4 s and 2 s plain, 1 s bare, 1.1 s Lightning, for 10 reviews in 2 batches."""
 
     def round_of(seconds):
@@ -130,17 +130,23 @@ def test_ratios_take_the_best_round_and_overhead_is_over_the_bare_loop():
         ("bare", "fp32"): [round_of(1), round_of(1)],
         ("lightning", "fp32"): [round_of(1.1), round_of(1.5)],
     }
-    overhead = ("lightning", "fp32"), ("bare", "fp32")
+    overhead = {("lightning", "fp32"): 10.0}
     options = {"max_length": 9, "reviews": 10, "batches": 2, "plain": "plain", "overhead": overhead}
     plain, bare, through = make_rows(timings, {("bare", "fp32"): 0.5}, **options)
     assert plain["reviews/s"] == pytest.approx(5)
     assert plain["median"] == pytest.approx(10 / 3)
     assert bare["x plain fp32"] == pytest.approx(2)
     assert through["x plain fp32"] == pytest.approx(2 / 1.1)
-    assert through["over bare %"] == pytest.approx(10)
+    assert through["over bare %"] == 10
     assert plain["backward ms"] == pytest.approx(300)
     assert bare["val loss"] == 0.5
     assert not {"over bare %", "val loss"} & set(plain)
+
+
+def test_overhead_compares_neighbouring_rounds():
+    """The machine slows down tenfold after the first round: pairs still say 10 %, best against best would say 50 %."""
+    rounds, base = [{"step": 1.5}, {"step": 11.0}, {"step": 11.0}], [{"step": 1.0}, {"step": 10.0}, {"step": 10.0}]
+    assert percent_over(rounds, base) == pytest.approx(10)
 
 
 @pytest.mark.parametrize("same_environment", [True, False])

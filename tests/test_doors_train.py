@@ -1,6 +1,7 @@
 """`python -m src.train` from outside: what it writes, how it ends, that it repeats itself to the bit."""
 
 import csv
+import functools
 import json
 import signal
 import subprocess
@@ -136,12 +137,17 @@ def test_a_signal_ends_the_run_with_its_own_exit_code(tmp_path, number, code):
     folder = tmp_path / "stopped"
     command = [sys.executable, "-m", "src.train", *SMALL, "trainer.max_epochs=10000", "callbacks.early_stopping=null"]
     command += [f"hydra.run.dir={folder}", f"paths.output_dir={tmp_path}"]
-    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    while not (folder / "checkpoints" / "last.ckpt").exists():
-        assert run.poll() is None
-        time.sleep(0.1)
-    run.send_signal(number)
-    assert run.wait(timeout=60) == code
+    # A shell that starts the tests in the background ignores SIGINT for its children; a user's run must not.
+    restore = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=restore)
+    try:
+        while not (folder / "checkpoints" / "last.ckpt").exists():
+            assert run.poll() is None
+            time.sleep(0.1)
+        run.send_signal(number)
+        assert run.wait(timeout=60) == code
+    finally:
+        run.kill()
     assert json.loads((folder / "status.json").read_text())["state"] == "killed"
 
 

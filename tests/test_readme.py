@@ -42,3 +42,11 @@ def test_the_command_works(command, finished_run, tmp_path):
 def test_every_door_has_a_command_in_the_readme():
     named = {shlex.split(command)[2] for command in COMMANDS if command.startswith("python -m")}
     assert {f"src.{door}" for door in ("train", "check", "evaluate", "predict", "report", "benchmark")} <= named
+
+
+def test_the_table_of_choices_is_what_conf_holds():
+    text = (ROOT / "README.md").read_text()
+    for group in (path for path in (ROOT / "conf").iterdir() if path.is_dir()):
+        choices = " ".join(f"`{file.stem}`" for file in sorted(group.glob("*.yaml")))
+        if group.name not in ("hydra", "paths", "suite"):
+            assert f"| {group.name} | {choices} |" in text

@@ -2,8 +2,8 @@
 
     python -m src.benchmark suite=baseline data.split=official
 
-It trains, validates and tests on exactly the reviews that a run with the same `data` does. On IMDb, official test
-reviews, two cores: 88.3, 91.6 and 91.8 % for n-grams of up to 1, 2 and 3 words, in a minute.
+It trains, validates and tests on exactly the reviews that a run with the same `data` does. On IMDb's official
+test reviews: 88.3, 91.5 and 91.8 % for n-grams of up to 1, 2 and 3 words, 25 s on one core for all three.
 """
 
 import time
@@ -92,8 +92,8 @@ def log_count_ratio(marks: Any, labels: np.ndarray) -> np.ndarray:
 def weigh(marks: Any, ratio: np.ndarray) -> Any:
     """Each mark times its feature's ratio, each review then scaled to length 1.
 
-    The paper does not scale. Here it makes the best C the same for all sizes, the fit 5 times faster, and adds 0.5
-    points on the reviews held out from IMDb's training rows.
+    The paper does not scale. On IMDb it makes the fit at the best C 6 times faster and adds 0.2 to 0.3 points of
+    validation accuracy with 2 and 3 words.
     """
     from scipy.sparse import diags
 

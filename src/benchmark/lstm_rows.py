@@ -18,12 +18,12 @@ def make_rows(
     reviews: int,
     batches: int,
     plain: str,
-    overhead: tuple[Key, Key],
+    overhead: dict[Key, float],
 ) -> list[dict[str, Any]]:
     """One row per loop and precision. Times are wall seconds of `reviews` reviews in `batches` batches.
 
     Best round against best round gives the ratios, because noise only ever adds time. plain: the loop that the ratios
-    are taken to; overhead: the pair whose first is given in percent over the second.
+    are taken to; overhead: percent over the bare loop, where it was measured.
     """
     best = {key: min(rounds, key=total) for key, rounds in timings.items()}
     rows = []
@@ -36,12 +36,21 @@ def make_rows(
             if (plain, other) in best:
                 row[f"x plain {other}"] = total(best[plain, other]) / total(mine)
         row |= {f"{phase} ms": 1000 * mine[phase] / batches for phase in PHASES}
-        if (loop, precision) == overhead[0]:
-            row["over bare %"] = 100 * (total(mine) / total(best[overhead[1]]) - 1)
+        if (loop, precision) in overhead:
+            row["over bare %"] = overhead[loop, precision]
         if (loop, precision) in losses:
             row["val loss"] = losses[loop, precision]
         rows.append(row)
     return rows
+
+
+def percent_over(rounds: Rounds, base: Rounds) -> float:
+    """Median over neighbouring rounds of the time that `rounds` took more than `base`, in percent.
+
+    Two rounds that follow each other see the same machine; best against best would compare two moments of luck.
+    """
+    ratios = [total(mine) / total(other) for mine, other in zip(rounds, base, strict=True)]
+    return 100 * (statistics.median(ratios) - 1)
 
 
 def total(seconds: dict[str, float]) -> float:

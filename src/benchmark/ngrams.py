@@ -8,8 +8,8 @@ import numpy as np
 
 from src.data.views import LabelledView
 
-# A group of words becomes one of 2^24 columns by its hash: counting takes 256 MB whatever the corpus. IMDb's 4.8 million
-# groups of up to three words then share columns here and there, which costs at most 0.1 points of accuracy.
+# A group of words becomes one of 2^24 columns by its hash: counting takes 256 MB whatever the corpus. IMDb's 4.8
+# million groups of up to three words then share columns here and there, which costs at most 0.1 points of accuracy.
 COLUMN_BITS = 24
 CHUNK = 2000  # reviews hashed at a time, about 1.4 million groups
 # Odd, with ones and zeros well mixed (the golden ratio and its like): multiplying moves every bit into the upper ones.

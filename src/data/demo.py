@@ -1,7 +1,7 @@
 """A corpus of film reviews that this project writes itself: offline, seeded, and not to be read by single words alone.
 
-Every review has one verdict; the remarks beside it may disagree. On the default corpus a linear model on single
-words is right in 67 of 100 validation reviews, one on groups of up to three words in 91, a BiLSTM in 98 and more.
+Every review has one verdict; the remark beside it may disagree. Of 100 held-out reviews a linear model on single words
+judges 66 to 71 rightly, one on groups of up to three words 91, a BiLSTM 97 and more.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from src.data.table import Source, Table
 from src.errors import UserError
 
 # Plain statements are three times as frequent as negated ones, and remarks agree with the verdict more often than
-# not, as in real reviews. At 0.5 for both, single words would tell nothing and training would take twice as long.
+# not, as in real reviews. At 0.5 for both, single words would tell nothing at all.
 PLAIN, AGREEING, MIXED, VERDICT_LAST = 0.75, 0.7, 0.35, 0.75
 COLUMNS = {"text_column": "text", "label_column": "label"}
 
