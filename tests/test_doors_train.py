@@ -138,7 +138,7 @@ def test_a_signal_ends_the_run_with_its_own_exit_code(tmp_path, number, code):
     command = [sys.executable, "-m", "src.train", *SMALL, "trainer.max_epochs=10000", "callbacks.early_stopping=null"]
     command += [f"hydra.run.dir={folder}", f"paths.output_dir={tmp_path}"]
     # A shell that starts the tests in the background ignores SIGINT for its children; a user's run must not.
-    restore = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    restore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, preexec_fn=restore)
     try:
         while not (folder / "checkpoints" / "last.ckpt").exists():

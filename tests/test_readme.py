@@ -40,7 +40,7 @@ def test_the_command_works(command, finished_run, tmp_path):
 
 
 def test_every_door_has_a_command_in_the_readme():
-    named = {shlex.split(command)[2] for command in COMMANDS if command.startswith("python -m")}
+    named = {shlex.split(command, comments=True)[2] for command in COMMANDS if command.startswith("python -m")}
     assert {f"src.{door}" for door in ("train", "check", "evaluate", "predict", "report", "benchmark")} <= named
 
 

@@ -103,9 +103,11 @@ def test_a_disk_error_while_recording_does_not_hide_the_reason(tmp_path: Path, c
 
 
 RUN = """
-import sys, time
+import signal, sys, time
 from src.run.folder import RunFolder
 from src.run.status import exit_code, recording
+# A shell that starts the tests in the background ignores SIGINT for all its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = RunFolder.claim(sys.argv[1])
 try:
     with recording(folder):

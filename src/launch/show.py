@@ -12,10 +12,15 @@ def show_config(config: dict[str, Any], *, title: str) -> None:
     tree = Tree(title, highlight=False)
     for key, value in config.items():
         grow(tree, key, value)
+    wide_console().print(tree)
+
+
+def wide_console() -> Console:
+    """The terminal as it is; a file has no width, and nothing must be cut there."""
     console = Console(highlight=False)
-    # A file has no width; paths must not be cut there.
-    console.width = console.width if console.is_terminal else 200
-    console.print(tree)
+    if not console.is_terminal:
+        console.width = 200
+    return console
 
 
 def grow(branch: Tree, key: str, value: Any) -> None:
@@ -45,4 +50,4 @@ def show_rows(rows: list[dict[str, Any]]) -> None:
     table = Table(*columns)
     for row in rows:
         table.add_row(*(f"{row[c]:.4g}" if isinstance(row.get(c), float) else str(row.get(c, "")) for c in columns))
-    Console(soft_wrap=True).print(table)
+    wide_console().print(table)
