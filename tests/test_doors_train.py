@@ -160,6 +160,18 @@ def test_a_secret_reaches_no_file(tmp_path):
     assert leaks == []
 
 
+def test_own_files_train_and_an_overlap_of_train_and_test_is_said(tmp_path):
+    texts = [f"{word} film number {number}" for number in range(60) for word in ("good", "bad")]
+    for name, rows in {"train": range(0, 100), "test": range(90, 120)}.items():
+        lines = "".join(f"{texts[row]},{int(row % 2 == 0)}\n" for row in rows)
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + lines)
+    arguments = [argument for argument in SMALL if not argument.startswith("data")]
+    arguments += [f"data.path={tmp_path}", "data.split=official", "trainer.max_epochs=1"]
+    done = door("train", *arguments, f"paths.output_dir={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "10 of 30 test reviews also occur in train" in done.stderr
+
+
 def test_fast_dev_run_is_one_batch_and_no_checkpoint(tmp_path):
     folder, done = train(tmp_path, "fast", "debug=fast")
     assert done.returncode == 0, done.stderr

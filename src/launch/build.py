@@ -80,7 +80,8 @@ def trainer_factory(config: dict[str, Any]) -> Callable[..., lightning.Trainer]:
 
 
 def quiet() -> None:
-    """Drop the hints of Lightning that do not apply here, and only those."""
+    """Show warnings of the rooms as plain lines; drop the hints of Lightning that do not apply here, and only those."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         r".*does not have many workers.*",  # batches are cut from memory: 0.1 ms each, workers would only cost
