@@ -14,7 +14,6 @@ from src.launch.door import job, open_door
 def main(composed: DictConfig) -> None:
     """Check the config, take the run folder, train."""
     from src.launch.preflight import preflight
-    from src.launch.training import train_run
     from src.run.folder import RunFolder
 
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -23,6 +22,9 @@ def main(composed: DictConfig) -> None:
     except BaseException:
         remove_if_empty(folder)  # Hydra makes it before anything is checked
         raise
+    # After the checks, which need torch only for some answers: a typo is refused in a second.
+    from src.launch.training import train_run
+
     run = RunFolder.claim(folder)
     train_run(config, run)
 
