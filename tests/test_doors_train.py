@@ -156,6 +156,7 @@ def test_a_secret_reaches_no_file(tmp_path):
     environment = {"WANDB_API_KEY": canary, "MY_PASSWORD": canary + "x"}
     _folder, done = train(tmp_path, "secret", f"tags=[{canary}]", "debug=fast", environment=environment)
     assert done.returncode == 0, done.stderr
+    assert canary not in done.stdout + done.stderr
     leaks = [path for path in tmp_path.rglob("*") if path.is_file() and canary.encode() in path.read_bytes()]
     assert leaks == []
 

@@ -28,7 +28,7 @@ from src.run.files import write_json
 from src.run.folder import RunFolder
 from src.run.manifest import find_best
 from src.run.result import write_result
-from src.run.secrets import find_secrets
+from src.run.secrets import find_secrets, redact
 from src.run.status import recording
 from src.task.classifier import Classifier
 
@@ -45,7 +45,8 @@ def train_run(config: dict[str, Any], run: RunFolder) -> dict[str, Any]:
         arguments = ["python", "-m", "src.train", *sys.argv[1:]]
         run.write_config(config)
         run.write_command(arguments, config=config)
-        show_config(config, title=str(run.path))
+        # Standard output is a file too, on a cluster.
+        show_config(redact(config, known=find_secrets(config)), title=str(run.path))
         quiet()
         data = prepare_data(config, run)
         lightning.seed_everything(config["seed"], verbose=False)
@@ -60,16 +61,18 @@ def train_run(config: dict[str, Any], run: RunFolder) -> dict[str, Any]:
             logger.finalize("success")
         write_result(run.result, result | {"seconds": round(time.monotonic() - started, 1)})
     write_report(run.path)
+    announce(result, run)
+    return result
+
+
+def announce(result: dict[str, Any], run: RunFolder) -> None:
+    """Print val and test side by side, the chosen threshold, and where report and checkpoint are."""
     show_metrics({split: {k: v for k, v in result.items() if k.startswith(f"{split}/")} for split in ("val", "test")})
     if "threshold" in result:
-        print(f"at the threshold with the best F1 on val, {result['threshold']:.3f}:", end=" ")
-        print(
-            "  ".join(
-                f"{k.replace('_at_threshold', '')} {v:.4f}" for k, v in result.items() if k.endswith("_at_threshold/f1")
-            )
-        )
+        at = {name.replace("_at_threshold", ""): v for name, v in result.items() if name.endswith("_at_threshold/f1")}
+        figures = "  ".join(f"{name} {value:.4f}" for name, value in at.items())
+        print(f"at the threshold with the best F1 on val, {result['threshold']:.3f}: {figures}")
     print(f"report      {run.report}\ncheckpoint  {run.best}", flush=True)
-    return result
 
 
 def prepare_data(config: dict[str, Any], run: RunFolder) -> Reviews:
