@@ -173,6 +173,22 @@ def test_own_files_train_and_an_overlap_of_train_and_test_is_said(tmp_path):
     assert "10 of 30 test reviews also occur in train" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "checkpoint", "val"),
+    [
+        (["trainer.max_steps=3"], "last.ckpt", True),
+        (["trainer.limit_val_batches=0", "callbacks=none"], "none, callbacks holds no checkpoint", False),
+        (["trainer.val_check_interval=0.5", "schedule=plateau"], "best.ckpt", True),
+    ],
+)
+def test_a_run_without_a_validation_at_its_end_still_ends_well(tmp_path, arguments, checkpoint, val):
+    folder, done = train(tmp_path, "run", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.rstrip().endswith(checkpoint)
+    result = json.loads((folder / "result.json").read_text())
+    assert ("val/acc" in result, "test/acc" in result) == (val, True)
+
+
 def test_fast_dev_run_is_one_batch_and_no_checkpoint(tmp_path):
     folder, done = train(tmp_path, "fast", "debug=fast")
     assert done.returncode == 0, done.stderr

@@ -72,7 +72,8 @@ def announce(result: dict[str, Any], run: RunFolder) -> None:
         at = {name.replace("_at_threshold", ""): v for name, v in result.items() if name.endswith("_at_threshold/f1")}
         figures = "  ".join(f"{name} {value:.4f}" for name, value in at.items())
         print(f"at the threshold with the best F1 on val, {result['threshold']:.3f}: {figures}")
-    print(f"report      {run.report}\ncheckpoint  {run.best}", flush=True)
+    checkpoint = next((path for path in (run.best, run.last) if path.exists()), "none, callbacks holds no checkpoint")
+    print(f"report      {run.report}\ncheckpoint  {checkpoint}", flush=True)
 
 
 def prepare_data(config: dict[str, Any], run: RunFolder) -> Reviews:
@@ -130,8 +131,9 @@ def evaluate(
     arguments: list[str],
 ) -> dict[str, Any]:
     """val, then test once if the config says so."""
-    result = measure_val(run, task, data, make_trainer)
-    if not config["test"]:
+    limits = config["trainer"]
+    result = measure_val(run, task, data, make_trainer) if limits["limit_val_batches"] != 0 else {}
+    if not config["test"] or limits["limit_test_batches"] == 0:
         return result
     threshold = result.get("threshold")
     return result | measure_test(run, task, data, make_trainer, threshold=threshold, again=False, arguments=arguments)
