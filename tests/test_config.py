@@ -74,6 +74,11 @@ def test_the_batch_line_multiplies_out(compose):
     assert batch_line(config) == "micro 16 x accumulation 4 x devices 1 = 64 examples per optimizer step"
 
 
+def test_a_device_picked_by_its_number_is_one_device(compose):
+    config = prepared(compose, "data=demo", "trainer.devices=[0]", "accumulation=tokens")
+    assert batch_line(config) == "micro 64 x accumulation 4 x devices 1 = 256 examples per optimizer step"
+
+
 def test_the_book_network_has_the_chapters_parameters(compose):
     assert build_on_meta(prepared(compose, "experiment=bilstm_book")) == 1_431_554
 

@@ -9,9 +9,16 @@ from omegaconf import DictConfig, OmegaConf
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "conf"
 
 
+def count_devices(devices: Any) -> int:
+    """Devices of one node: a number, or as many as are listed; a word like auto counts as one."""
+    if isinstance(devices, int):
+        return devices
+    return 1 if isinstance(devices, str) else len(devices)
+
+
 def batches_for_tokens(tokens: int, batch_size: int, max_length: int, devices: Any, nodes: int) -> int:
     """Micro-batches per optimizer step that come nearest to `tokens`, at least one."""
-    processes = (devices if isinstance(devices, int) else 1) * nodes
+    processes = count_devices(devices) * nodes
     return max(1, round(tokens / (batch_size * max_length * processes)))
 
 

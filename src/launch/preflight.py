@@ -11,7 +11,7 @@ from src.check.hardware import choose_precision, probe
 from src.check.rules import check_rules
 from src.data.source import is_hub_name
 from src.errors import UserError
-from src.launch.compose import plain
+from src.launch.compose import count_devices, plain
 from src.launch.settings import Settings
 
 
@@ -59,6 +59,6 @@ def batch_line(config: dict[str, Any]) -> str:
     """`micro 64 x accumulation 1 x devices 1 = 64 examples per optimizer step`."""
     micro = config["data"]["batch_size"]
     accumulation = config["trainer"]["accumulate_grad_batches"]
-    devices = config["trainer"]["devices"] * config["trainer"]["num_nodes"]
+    devices = count_devices(config["trainer"]["devices"]) * config["trainer"]["num_nodes"]
     product = f"micro {micro} x accumulation {accumulation} x devices {devices}"
     return f"{product} = {micro * accumulation * devices} examples per optimizer step"
