@@ -56,3 +56,18 @@ def finished_run(tmp_path_factory):
     assert done.returncode == 0, done.stderr + done.stdout
     (folder.parent / "stdout.txt").write_text(done.stdout)
     return folder
+
+
+# A transformer that takes seconds, as a language model and as a classifier.
+SMALL_TRANSFORMER = ["model.width=32", "model.num_layers=2", "model.num_heads=2", "model.feed_forward_width=64"]
+SHORT_RUN = ["data.reader.num_reviews=400", "trainer.accelerator=cpu", "trainer.max_epochs=1"]
+
+
+@pytest.fixture(scope="session")
+def language_model_run(tmp_path_factory):
+    """The folder of a language model that read the demo corpus for a moment."""
+    folder = tmp_path_factory.mktemp("language_model")
+    arguments = ["model=transformer_tiny", "data=demo_text", *SMALL_TRANSFORMER, *SHORT_RUN]
+    done = door("train", *arguments, f"paths.output_dir={folder}", f"hydra.run.dir={folder}/run")
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder / "run"

@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 # From the top: a room may import its own floor's rooms named here and anything below.
 FLOORS = [
-    {"train", "evaluate", "predict", "check.__main__", "report.__main__", "benchmark.__main__"},
+    {"train", "evaluate", "predict", "generate", "check.__main__", "report.__main__", "benchmark.__main__"},
     {"launch"},
     {"benchmark"},
     {"task", "callbacks", "report", "check"},
+    {"generation"},
     {"run", "model", "data", "optimizer"},
-    {"schedule", "evaluation"},
+    {"attention", "cache", "schedule", "evaluation"},
     {"errors", ""},
 ]
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}
@@ -25,6 +26,9 @@ FORBIDDEN = {
     "report": {"torch", "lightning", *CONFIG_LIBRARIES},
     "evaluation": {"torch", "lightning", *CONFIG_LIBRARIES},
     "model": {"lightning", *CONFIG_LIBRARIES},
+    "attention": {"lightning", *CONFIG_LIBRARIES},
+    "cache": {"lightning", *CONFIG_LIBRARIES},
+    "generation": {"lightning", *CONFIG_LIBRARIES},
     "schedule": {"lightning", *CONFIG_LIBRARIES},
     "optimizer": {"lightning", *CONFIG_LIBRARIES},
     "task": CONFIG_LIBRARIES,
@@ -98,7 +102,7 @@ def test_no_one_asks_hasattr_or_keeps_global_state(path):
 
 
 @pytest.mark.parametrize(
-    "door", ["src.train", "src.evaluate", "src.predict", "src.check.__main__", "src.benchmark.__main__"]
+    "door", ["src.train", "src.evaluate", "src.predict", "src.generate", "src.check.__main__", "src.benchmark.__main__"]
 )
 def test_a_door_opens_without_torch(door):
     """So a typo is refused in a second, not after the imports."""
@@ -115,6 +119,6 @@ def test_the_report_needs_neither_torch_nor_hydra():
 
 def test_config_groups_and_rooms_share_their_names():
     """A group whose choices are parts of ours has a room of its own name."""
-    for group in ("model", "task", "data", "schedule", "callbacks", "optimizer"):
+    for group in ("model", "task", "data", "attention", "cache", "schedule", "callbacks", "optimizer"):
         assert (ROOT / "conf" / group).is_dir()
         assert (ROOT / "src" / group).is_dir()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from src.check import rules_data, rules_monitor, rules_trainer
+from src.check import rules_data, rules_monitor, rules_task, rules_trainer
 from src.check.facts import ask
 from src.check.rules import RULES, check_rules
 from src.errors import UserError
@@ -52,6 +52,19 @@ CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
     (OLD_GPU, {"trainer.precision": "bf16-mixed", "trainer.accelerator": "cpu"}, ""),
     (GPU, {"trainer.precision": "bf16-mixed"}, ""),
     (CPU, {"trainer.precision": "bf16-mixed"}, ""),
+    (CPU, {"task._target_": rules_task.LANGUAGE_MODEL, "model._target_": rules_task.BILSTM}, "task (LanguageModel)"),
+    (CPU, {"task._target_": rules_task.LANGUAGE_MODEL, "model._target_": rules_task.TRANSFORMER,
+           "data._target_": rules_task.TEXTS}, ""),
+    (CPU, {"task._target_": rules_task.LANGUAGE_MODEL, "model._target_": rules_task.TRANSFORMER,
+           "data._target_": rules_task.REVIEWS}, "task (LanguageModel)"),
+    (CPU, {"task._target_": rules_task.LANGUAGE_MODEL, "monitor": "val/acc"}, "monitor"),
+    (CPU, {"task.layer_decay": 0.8, "model._target_": rules_task.BILSTM}, "task.layer_decay"),
+    (CPU, {"task.unfreeze_every": 1, "model._target_": rules_task.BILSTM}, "task.unfreeze_every"),
+    (CPU, {"task.layer_decay": 0.8, "model._target_": rules_task.TRANSFORMER_CLASSIFIER}, ""),
+    (CPU, {"optimizer._target_": rules_task.MUON, "model._target_": rules_task.BILSTM}, "optimizer=muon"),
+    (CPU, {"optimizer._target_": rules_task.MUON, "model._target_": rules_task.TRANSFORMER}, ""),
+    (CPU, {"model.max_length": 100}, "data.max_length"),
+    (CPU, {"model.max_length": 200}, ""),
     (GPU, {"trainer.devices": 2}, "trainer.devices"),
     (GPU, {"trainer.devices": "auto"}, "trainer.devices"),
     (GPU, {"trainer.devices": -1}, "trainer.devices"),
@@ -141,7 +154,7 @@ def test_every_rule_refuses_something_in_the_table_and_knows_an_empty_config() -
 def test_every_rule_that_is_written_is_in_the_list() -> None:
     written = {
         name
-        for module in (rules_data, rules_monitor, rules_trainer)
+        for module in (rules_data, rules_monitor, rules_task, rules_trainer)
         for name, value in vars(module).items()
         if getattr(value, "__annotations__", {}).keys() == {"config", "facts", "return"}
     }
@@ -152,7 +165,7 @@ def test_the_monitored_metrics_are_those_that_the_task_logs() -> None:
     from src.task.metrics import ClassificationMetrics
 
     logged = {f"val/{name}" for name in ClassificationMetrics(2).metrics} | {"val/loss"}
-    assert set(rules_monitor.BETTER) == logged
+    assert set(rules_monitor.CLASSIFIER) == logged
 
 
 @pytest.mark.parametrize(("key", "value"), [("a.b", 1), ("a", {"b": 1}), ("a.c", None), ("a.b.c", None), ("x.y", None)])

@@ -3,15 +3,43 @@
 import pytest
 import torch
 
+from src.check import rules_memory
 from src.errors import UserError
-from src.launch.build import build_callbacks, build_named, build_network, build_task
+from src.launch.build import build_callbacks, build_named, build_network, build_task, count_parameters
 from src.launch.compose import CONFIG_FOLDER, batches_for_tokens, plain
-from src.launch.preflight import batch_line, build_on_meta, preflight
+from src.launch.plan import batch_line
+from src.launch.preflight import build_on_meta, preflight
 
-GROUPS = sorted(path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir() and path.name not in ("hydra", "suite"))
+# Groups of other doors: suites of the benchmark, caches of generation.
+ELSEWHERE = ("hydra", "suite", "cache")
+GROUPS = sorted(path.name for path in CONFIG_FOLDER.iterdir() if path.is_dir() and path.name not in ELSEWHERE)
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONFIG_FOLDER / group).glob("*.yaml"))]
 # Choices that this kind of machine has to refuse, and the word that says why.
-NEED_A_GPU = {("trainer", "gpu"): "CUDA", ("precision", "fp16"): "needs a GPU"}
+NEED_A_GPU = {
+    ("trainer", "gpu"): "CUDA",
+    ("precision", "fp16"): "needs a GPU",
+    ("attention", "flash"): "cannot run here",
+    ("attention", "flex"): "no gradients",
+}
+# Choices that only some models take.
+OF_A_MODEL = {
+    ("task", "language_model"): "transformer_tiny",
+    ("data", "imdb_text"): "transformer_tiny",
+    ("data", "demo_text"): "transformer_tiny",
+    ("optimizer", "muon"): "transformer_tiny",
+    ("callbacks", "samples"): "transformer_tiny",
+    ("task", "bilstm_lm"): "bilstm_lm",
+    ("data", "imdb_words"): "bilstm_lm",
+}
+# A billion weights are more than a test needs to build.
+SHORT = ["model.num_layers=1", "model.width=128", "model.feed_forward_width=64", "data.batch_size=1"]
+
+
+def overrides_for(group, choice):
+    """The choice, and the model that goes with it."""
+    model = "transformer_tiny" if group == "attention" else OF_A_MODEL.get((group, choice))
+    large = choice == "transformer_1b"
+    return [*([f"model={model}"] if model else []), f"{group}={choice}", *(SHORT if large else [])]
 
 
 def prepared(compose, *overrides):
@@ -20,8 +48,7 @@ def prepared(compose, *overrides):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
 def test_every_choice_composes_and_builds(compose, group, choice, tmp_path):
-    overrides = [f"{group}={choice}"]
-    composed = compose(*overrides)
+    composed = compose(*overrides_for(group, choice))
     if (group, choice) in NEED_A_GPU and not torch.cuda.is_available():
         with pytest.raises(UserError, match=NEED_A_GPU[group, choice]):
             preflight(composed, run_dir=str(tmp_path))
@@ -37,7 +64,25 @@ def test_every_choice_composes_and_builds(compose, group, choice, tmp_path):
 
 def test_every_group_folder_is_in_the_table_of_contents(compose):
     text = (CONFIG_FOLDER / "train.yaml").read_text()
-    assert [group for group in GROUPS if f"  - {group}: " not in text] == []
+    # Only a model that attends has an attention to choose.
+    assert [group for group in GROUPS if f"  - {group}: " not in text] == ["attention"]
+
+
+def test_a_model_that_does_not_attend_has_no_attention_to_choose(compose):
+    with pytest.raises(Exception, match="attention"):
+        compose("model=bilstm", "attention=naive")
+    config = compose("model=transformer_tiny", "attention=naive")
+    assert config.model.attention._target_ == "src.attention.naive.attend"
+
+
+def test_the_large_transformer_has_its_parameters_and_is_refused_where_it_cannot_fit(compose, monkeypatch):
+    overrides = ["model=transformer_1b", "trainer.accelerator=cpu"]
+    network = build_on_meta(plain(compose(*overrides)))
+    assert count_parameters(network) == 1_100_048_384
+    laptop = rules_memory.Device("a laptop", 24 * 2**30, cuda=False)
+    monkeypatch.setattr(rules_memory, "device_memory", lambda config: laptop)
+    with pytest.raises(UserError, match=r"needs about .* GiB .* a laptop has 24.0"):
+        prepared(compose, *overrides)
 
 
 def test_the_command_line_wins_over_the_experiment(compose):
@@ -80,7 +125,7 @@ def test_a_device_picked_by_its_number_is_one_device(compose):
 
 
 def test_the_book_network_has_the_chapters_parameters(compose):
-    assert build_on_meta(prepared(compose, "experiment=bilstm_book")) == 1_431_554
+    assert count_parameters(build_on_meta(prepared(compose, "experiment=bilstm_book"))) == 1_431_554
 
 
 def test_a_value_that_the_constructor_refuses_names_the_section(compose):

@@ -129,7 +129,11 @@ def test_a_killed_build_leaves_nothing_that_is_mistaken_for_a_cache(tmp_path: Pa
         with subprocess.Popen([sys.executable, "-c", BUILDER, folder], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            time.sleep(draw.uniform(0.02, 0.2))
+            # However busy the machine is, the kill comes when two are built and a later one is under way.
+            while not (folder / "key1").exists():
+                assert process.poll() is None
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, 0.02))
             process.send_signal(signal.SIGKILL)
         for path in folder.glob("key*"):
             if ".tmp-" in path.name:

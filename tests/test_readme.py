@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.conftest import IMDB, ROOT, door
+from tests.conftest import IMDB, ROOT, SMALL_TRANSFORMER, door
 
 BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines() if line and line[0] != "#"]
@@ -18,7 +18,7 @@ def test_the_readme_is_one_page():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_works(command, finished_run, tmp_path):
+def test_the_command_works(command, finished_run, language_model_run, tmp_path):
     words = shlex.split(command, comments=True)
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
@@ -27,7 +27,10 @@ def test_the_command_works(command, finished_run, tmp_path):
     name, arguments = words[2].removeprefix("src."), words[3:]
     if any("shared/data/imdb" in argument for argument in arguments) and not IMDB.is_dir():
         pytest.skip("the real corpus is not at ../shared/data/imdb")
-    arguments = [argument.replace("<run>", str(finished_run)) for argument in arguments]
+    for name, folder in {"<run>": finished_run, "<lm>": language_model_run}.items():
+        arguments = [argument.replace(name, str(folder)) for argument in arguments]
+    if any(argument.startswith("init_from=") for argument in arguments):
+        arguments += SMALL_TRANSFORMER  # the sizes of the run that stands for the reader's
     if name == "benchmark":
         arguments.append("--cfg=job")
     if name in ("train", "check"):
@@ -41,7 +44,8 @@ def test_the_command_works(command, finished_run, tmp_path):
 
 def test_every_door_has_a_command_in_the_readme():
     named = {shlex.split(command, comments=True)[2] for command in COMMANDS if command.startswith("python -m")}
-    assert {f"src.{door}" for door in ("train", "check", "evaluate", "predict", "report", "benchmark")} <= named
+    doors = ("train", "check", "evaluate", "predict", "generate", "report", "benchmark")
+    assert {f"src.{name}" for name in doors} <= named
 
 
 def test_the_table_of_choices_is_what_conf_holds():

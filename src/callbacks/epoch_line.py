@@ -1,8 +1,16 @@
-"""One line per epoch: epoch, train loss, val loss, accuracy, seconds."""
+"""One line per epoch, and one per validation inside an epoch: losses, accuracy or perplexity, seconds."""
 
 import time
 
 import lightning
+
+LABELS = {
+    "train/loss": "train loss",
+    "val/loss": "val loss",
+    "val/acc": "accuracy",
+    "val/ppl": "perplexity",
+    "val/bits_per_byte": "bits per byte",
+}
 
 
 class EpochLine(lightning.Callback):
@@ -17,21 +25,32 @@ class EpochLine(lightning.Callback):
         self.finished: tuple[int, float] | None = None
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._print(trainer)
+        self._print_epoch(trainer)
         self.started = time.monotonic()
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """A language model may see hours of text in one epoch; there a validation is what there is to follow."""
+        inside = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch is False
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and inside:
+            # The train/loss that Lightning still holds is that of the epoch before.
+            labels = {name: label for name, label in LABELS.items() if name != "train/loss"}
+            _print(f"step {trainer.global_step:>6}", trainer, time.monotonic() - self.started, labels)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.finished = (trainer.current_epoch + 1, time.monotonic() - self.started)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        self._print(trainer)
+        self._print_epoch(trainer)
 
-    def _print(self, trainer: lightning.Trainer) -> None:
+    def _print_epoch(self, trainer: lightning.Trainer) -> None:
         if self.finished is None:
             return
         epoch, seconds = self.finished
         self.finished = None
-        labels = {"train/loss": "train loss", "val/loss": "val loss", "val/acc": "accuracy"}
-        values = trainer.callback_metrics
-        parts = [f"{label} {float(values[key]):.4f}" for key, label in labels.items() if key in values]
-        print("  ".join([f"epoch {epoch:>3}", *parts, f"{seconds:.1f} s"]), flush=True)
+        _print(f"epoch {epoch:>3}", trainer, seconds)
+
+
+def _print(place: str, trainer: lightning.Trainer, seconds: float, labels: dict[str, str] = LABELS) -> None:
+    values = trainer.callback_metrics
+    parts = [f"{label} {float(values[key]):.4f}" for key, label in labels.items() if key in values]
+    print("  ".join([place, *parts, f"{seconds:.1f} s"]), flush=True)

@@ -10,12 +10,16 @@ from src.launch.door import job, open_door
 @job
 def main(composed: DictConfig) -> None:
     """Compose, check every name, type and combination, build the network without memory; train nothing."""
-    from src.launch.preflight import batch_line, build_on_meta, preflight
-    from src.launch.show import show_config
+    from src.check.rules_memory import memory_rows
+    from src.launch.plan import describe
+    from src.launch.preflight import build_on_meta, preflight
+    from src.launch.show import show_config, show_rows
 
     config = preflight(composed, run_dir="<run folder>")
     show_config(config, title="config")
-    print(f"{build_on_meta(config):,} parameters; precision {config['trainer']['precision']}; {batch_line(config)}")
+    network = build_on_meta(config)
+    show_rows(memory_rows(config, network))
+    print(describe(config, network))
     print("ok")
 
 

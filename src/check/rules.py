@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-from src.check import rules_data, rules_monitor, rules_trainer
+from src.check import rules_data, rules_monitor, rules_task, rules_trainer
 from src.check.facts import Facts
 from src.errors import UserError
 
 # A rule returns the sentence that refuses the config, or None.
 Rule = Callable[[dict[str, Any], Facts], str | None]
 RULES: tuple[Rule, ...] = (
+    rules_task.task_model_and_data_fit,
+    rules_task.depths_need_a_transformer,
+    rules_task.muon_needs_blocks,
+    rules_task.text_fits_the_context,
     rules_trainer.gpu_is_there,
     rules_trainer.fp16_needs_a_gpu,
     rules_trainer.bf16_on_a_gpu_needs_its_units,

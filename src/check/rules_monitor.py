@@ -6,8 +6,8 @@ from typing import Any
 from src.check.facts import Facts, ask
 from src.check.nearest import suggestion
 
-# What a classification task logs at every validation, and which way is better.
-BETTER = {
+# What each task logs at every validation, and which way is better.
+CLASSIFIER = {
     "val/loss": "min",
     "val/acc": "max",
     "val/precision": "max",
@@ -15,8 +15,16 @@ BETTER = {
     "val/f1": "max",
     "val/auroc": "max",
 }
+RECURRENT = {"val/loss": "min", "val/ppl": "min"}
+LANGUAGE_MODEL = {**RECURRENT, "val/bits_per_byte": "min"}
 # Lightning's own callbacks and the schedule say min where nothing is said.
 UNSAID = "min"
+
+
+def better(config: dict[str, Any]) -> dict[str, str]:
+    """Metric to direction, for the task of this config."""
+    kind = str(ask(config, "task._target_", "")).rpartition(".")[2]
+    return {"LanguageModel": LANGUAGE_MODEL, "BidirectionalLanguageModel": RECURRENT}.get(kind, CLASSIFIER)
 
 
 def monitors(config: dict[str, Any]) -> Iterator[tuple[str, Any, str, Any]]:
@@ -31,21 +39,20 @@ def monitors(config: dict[str, Any]) -> Iterator[tuple[str, Any, str, Any]]:
 
 
 def monitor_is_logged(config: dict[str, Any], facts: Facts) -> str | None:
+    known = better(config)
     for key, metric, _, _ in monitors(config):
-        if metric not in BETTER:
-            return f"{key} ({metric}) is not a metric of a validation{suggestion(str(metric), BETTER)}"
+        if metric not in known:
+            return f"{key} ({metric}) is not a metric of a validation{suggestion(str(metric), known)}"
     return None
 
 
 def mode_fits_the_monitor(config: dict[str, Any], facts: Facts) -> str | None:
+    known = better(config)
     for _, metric, key, mode in monitors(config):
-        if mode != BETTER.get(metric, mode):
-            return f"{key} ({mode}) must be {BETTER[metric]}: {metric} is better the {_direction(metric)} it is."
+        if mode != known.get(metric, mode):
+            direction = "lower" if known[metric] == "min" else "higher"
+            return f"{key} ({mode}) must be {known[metric]}: {metric} is better the {direction} it is."
     return None
-
-
-def _direction(metric: str) -> str:
-    return "lower" if BETTER[metric] == "min" else "higher"
 
 
 def monitor_is_measured(config: dict[str, Any], facts: Facts) -> str | None:

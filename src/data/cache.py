@@ -1,4 +1,4 @@
-"""Opens or builds a token cache that all runs and processes share.
+"""Opens or builds a cache (of tokens, of a trained tokenizer) that all runs and processes share.
 
 A cache is a folder that appears by one rename and is complete from that moment. Whatever fails its hash is built
 again; a killed build leaves only a temporary folder, which the next build of the same cache removes.
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from src.data.cache_files import Damaged, TokenCache, open_cache, write_cache
 from src.errors import UserError
@@ -19,27 +20,42 @@ from src.errors import UserError
 log = logging.getLogger(__name__)
 
 
+Content = TypeVar("Content")
+
+
 def obtain(cache_dir: Path, key: str, build: Callable[[], TokenCache]) -> TokenCache:
-    """Open the cache of this key, or build it while other processes wait.
+    """Open the token cache of this key, or build it while other processes wait.
 
     Raises UserError if `cache_dir` cannot be written.
     """
+    return obtain_any(cache_dir, key, build, read=open_cache, write=write_cache)
+
+
+def obtain_any(
+    cache_dir: Path,
+    key: str,
+    build: Callable[[], Content],
+    *,
+    read: Callable[[Path], Content],
+    write: Callable[[Content, Path], None],
+) -> Content:
+    """`obtain` for any content: `write` fills and seals an empty folder, `read` verifies and opens it."""
     folder = cache_dir / key
     try:
-        return open_cache(folder)
+        return read(folder)
     except (FileNotFoundError, Damaged):
         pass  # looked at again below, when no other process can be replacing it
     with _only_one(cache_dir / f"{key}.lock"):
         try:
-            return open_cache(folder)
+            return read(folder)
         except FileNotFoundError:
             pass
         except Damaged as damage:
-            log.warning("The token cache %s is damaged (%s); it is built again.", folder, damage)
+            log.warning("The cache %s is damaged (%s); it is built again.", folder, damage)
         content = build()
         try:
-            _replace(folder, content)
-            return open_cache(folder)
+            _replace(folder, lambda empty: write(content, empty))
+            return read(folder)
         except OSError as error:
             raise _unusable(cache_dir, error) from error
         except Damaged as damage:
@@ -65,18 +81,18 @@ def _only_one(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log.warning("Waiting for another process that builds the token cache (%s).", path)
+            log.warning("Waiting for another process that builds the cache (%s).", path)
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _replace(folder: Path, content: TokenCache) -> None:
-    """Write into a temporary folder and rename it; what an earlier kill left behind goes first."""
+def _replace(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a temporary folder and rename it; what an earlier kill left behind goes first."""
     _remove_temporary(folder)
     temporary = _temporary(folder)
     temporary.mkdir()
     try:
-        write_cache(content, temporary)
+        fill(temporary)
         if folder.exists():
             # Processes that have mapped the old files keep them until they let go.
             folder.rename(_temporary(folder))

@@ -44,18 +44,13 @@ def open_cache(folder: Path) -> TokenCache:
 
     Raises FileNotFoundError if there is none and Damaged if a file is missing, short or changed.
     """
-    if not folder.exists():
-        raise FileNotFoundError(folder)
+    notes = verify(folder)
     try:
-        manifest = _read_manifest(folder / "manifest.json")
-        for name, entry in manifest["files"].items():
-            if _describe(folder / name) != entry:
-                raise Damaged(f"{name} has changed")
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
         words = json.loads((folder / "words.json").read_bytes())
     except OSError as error:
         raise Damaged(f"{error.filename} is missing or cannot be read") from error
-    return TokenCache(words=words, notes=manifest["notes"], folder=folder, **arrays)
+    return TokenCache(words=words, notes=notes, folder=folder, **arrays)
 
 
 def write_cache(cache: TokenCache, folder: Path) -> None:
@@ -63,9 +58,31 @@ def write_cache(cache: TokenCache, folder: Path) -> None:
     for name in ARRAYS:
         np.save(folder / f"{name}.npy", getattr(cache, name))
     (folder / "words.json").write_bytes(json.dumps(cache.words).encode())
+    seal(folder, notes=cache.notes)
+
+
+def verify(folder: Path) -> dict[str, int]:
+    """Check every byte of a sealed folder and return its notes.
+
+    Raises FileNotFoundError if there is none and Damaged if a file is missing, short or changed.
+    """
+    if not folder.exists():
+        raise FileNotFoundError(folder)
+    try:
+        manifest = _read_manifest(folder / "manifest.json")
+        for name, entry in manifest["files"].items():
+            if _describe(folder / name) != entry:
+                raise Damaged(f"{name} has changed")
+    except OSError as error:
+        raise Damaged(f"{error.filename} is missing or cannot be read") from error
+    return manifest["notes"]
+
+
+def seal(folder: Path, *, notes: dict[str, int]) -> None:
+    """Flush every file of a folder and write the manifest that says what they hold, as the last file."""
     files = {path.name: _describe(path, flush=True) for path in sorted(folder.iterdir())}
     manifest = folder / "manifest.json"
-    manifest.write_bytes(_manifest_bytes({"format": CACHE_FORMAT, "files": files, "notes": cache.notes}))
+    manifest.write_bytes(_manifest_bytes({"format": CACHE_FORMAT, "files": files, "notes": notes}))
     _describe(manifest, flush=True)
 
 

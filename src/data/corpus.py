@@ -1,4 +1,7 @@
-"""From a source to finished splits: tokenised, checked, split, with a vocabulary of the training rows only."""
+"""From a source to finished splits: tokenised, checked, split, with a vocabulary of the training rows only.
+
+Which rows are on which side is a matter of their labels and texts, not of how they are tokenised.
+"""
 
 import hashlib
 import json
@@ -12,19 +15,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from src.data.bpe import Bpe
 from src.data.cache import obtain
 from src.data.cache_files import CACHE_FORMAT, TokenCache
 from src.data.labels import check_texts, label_numbers
+from src.data.schemes import WORDS, Scheme
 from src.data.split import split_rows
-from src.data.table import Source
-from src.data.tokens import tokenise_in_parallel
+from src.data.table import UNSUPERVISED, Source
 from src.data.vocabulary import Vocabulary, most_frequent
-from src.data.words import TOKENIZER_VERSION, is_long, shorten
 from src.errors import UserError
 
 log = logging.getLogger(__name__)
 
 Overlap = Literal["keep", "drop", "error"]
+NO_LABEL = -1  # of every row of the unsupervised split
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,15 @@ class Side:
     rows: np.ndarray  # (N,) int64
 
 
-def cached_split(source: Source, name: str, *, columns: Sequence[str], label_names: list[str], cache_dir: str) -> Side:
+def cached_split(
+    source: Source,
+    name: str,
+    *,
+    columns: Sequence[str],
+    label_names: list[str],
+    cache_dir: str,
+    scheme: Scheme = WORDS,
+) -> Side:
     """Tokenise one split of a source, or open the cache of it; all its rows are on the side returned.
 
     Raises UserError for any text or label that is not legal, and for a split without rows or with a single label.
@@ -45,26 +57,29 @@ def cached_split(source: Source, name: str, *, columns: Sequence[str], label_nam
             f"data.split (official) needs a {name} split, but {source.name} has {', '.join(source.split_names)}; "
             "use data.split=holdout."
         )
-    facts = [CACHE_FORMAT, TOKENIZER_VERSION, source.fingerprint, name, list(columns), label_names]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    tokens = obtain(Path(cache_dir), key, lambda: _tokenise(source, name, label_names))
+    facts = [CACHE_FORMAT, scheme.version, source.fingerprint, name, list(columns), label_names]
+    tokens = obtain(Path(cache_dir), key_of(facts), lambda: _tokenise(source, name, label_names, scheme))
     present = np.unique(tokens.labels)
-    if len(present) < 2:
+    if len(present) < 2 and name != UNSUPERVISED:
         found = f"only the label {label_names[present[0]]}" if len(present) else "no rows"
         raise UserError(f"The {name} split of {source.name} has {found}; a classifier needs at least two labels.")
     return Side(tokens, np.arange(len(tokens.labels)))
 
 
-def _tokenise(source: Source, name: str, label_names: list[str]) -> TokenCache:
+def key_of(facts: list[Any]) -> str:
+    """Name a cache by everything that its content depends on."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _tokenise(source: Source, name: str, label_names: list[str], scheme: Scheme = WORDS) -> TokenCache:
     table = source.read(name)
-    labels = label_numbers(table, label_names)
+    unlabelled = name == UNSUPERVISED
+    labels = np.full(len(table.texts), NO_LABEL) if unlabelled else label_numbers(table, label_names)
     texts = check_texts(table)
     hashes = np.array([_text_hash(text) for text in texts], dtype=np.uint64)
-    shortened = sum(map(is_long, texts))
-    with _progress(f"Tokenising {source.name} {name}", len(texts)) as advance:
-        tokens = tokenise_in_parallel([shorten(text) for text in texts], advance=advance)
+    with _progress(f"{scheme.title} {source.name} {name}", len(texts)) as advance:
+        tokens, notes = scheme.run(texts, advance)
     offsets = np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int64)
-    notes = {"without_words": int((tokens.lengths == 0).sum()), "shortened": shortened}
     return TokenCache(tokens.words, tokens.numbers, offsets, labels, hashes, notes)
 
 
@@ -89,30 +104,43 @@ def holdout(train: Side, *, label_names: list[str], seed: int) -> dict[str, Side
     return {name: Side(train.tokens, rows) for name, rows in zip(("train", "val", "test"), sides, strict=True)}
 
 
-def official(train: Side, test: Side, *, label_names: list[str], seed: int, overlap: Overlap) -> dict[str, Side]:
+def official(
+    train: Side, test: Side, *, label_names: list[str], seed: int, overlap: Overlap = "keep"
+) -> dict[str, Side]:
     """Cut training rows into 90 % train and 10 % val, and keep the given test rows, all of them.
 
-    `overlap` says what happens to texts that are in both; raises UserError for "error".
+    `overlap` says what happens to training texts that are in both; raises UserError for "error" if there are any.
     """
-    doubled = np.isin(train.tokens.hashes, test.tokens.hashes)
     count = count_overlap(train, test)
     if count and overlap == "error":
         raise UserError(
             f"{count} test reviews also occur in train, and data.overlap is error; use keep to leave them, "
             "or drop to take them out of train."
         )
-    if count:
-        done = f"{int(doubled.sum())} training rows are dropped" if overlap == "drop" else "they are kept"
-        log.warning("%d of %d test reviews also occur in train; %s.", count, len(test.rows), done)
-    rows = train.rows[~doubled] if overlap == "drop" else train.rows
-    tokens = train.tokens
+    tokens, rows = train.tokens, (without(train, [test]) if overlap == "drop" else train).rows
     sides = split_rows(tokens.labels[rows], tokens.hashes[rows], num_held_out=1, seed=seed, label_names=label_names)
     return {"train": Side(tokens, rows[sides[0]]), "val": Side(tokens, rows[sides[1]]), "test": test}
+
+
+def without(side: Side, others: Sequence[Side]) -> Side:
+    """Leave out every row whose text also stands on one of the other sides."""
+    held = np.concatenate([other.tokens.hashes[other.rows] for other in others])
+    return Side(side.tokens, side.rows[~np.isin(side.tokens.hashes[side.rows], held)])
 
 
 def count_overlap(train: Side, test: Side) -> int:
     """Count the test rows whose text also occurs in the training split."""
     return int(np.isin(test.tokens.hashes, train.tokens.hashes).sum())
+
+
+def report_overlap(train: Side, test: Side, overlap: Overlap) -> int:
+    """Say what `official` does about test texts that also stand in train; returns the number of such test rows."""
+    count = count_overlap(train, test)
+    if count:
+        dropped = len(train.rows) - len(without(train, [test]).rows)
+        done = f"{dropped} training rows are dropped" if overlap == "drop" else "they are kept"
+        log.warning("%d of %d test reviews also occur in train; %s.", count, len(test.rows), done)
+    return count
 
 
 def fit_vocabulary(train: Side, *, vocab_size: int) -> Vocabulary:
@@ -124,7 +152,7 @@ def fit_vocabulary(train: Side, *, vocab_size: int) -> Vocabulary:
     return most_frequent(tokens.words, counts, vocab_size=vocab_size)
 
 
-def fingerprint(source: Source, sides: dict[str, Side], vocabulary: Vocabulary) -> dict[str, Any]:
+def fingerprint(source: Source, sides: dict[str, Side], vocabulary: Vocabulary | Bpe) -> dict[str, Any]:
     """Describe the data as plain JSON: what it is, how it was cut, and what is odd about it."""
     caches = {"train": sides["train"].tokens}
     if sides["test"].tokens is not sides["train"].tokens:
@@ -132,13 +160,10 @@ def fingerprint(source: Source, sides: dict[str, Side], vocabulary: Vocabulary) 
     return {
         "source": source.name,
         "content": source.fingerprint,
-        "tokenizer": TOKENIZER_VERSION,
+        "tokenizer": vocabulary.VERSION,
         "rows": {name: len(cache.labels) for name, cache in caches.items()},
         **{f"{note}": sum(cache.notes[note] for cache in caches.values()) for note in sides["train"].tokens.notes},
         "sizes": {name: len(side.rows) for name, side in sides.items()},
         "split_sha256": {name: hashlib.sha256(side.rows.tobytes()).hexdigest() for name, side in sides.items()},
-        "vocabulary": {
-            "size": len(vocabulary),
-            "sha256": hashlib.sha256("\n".join(vocabulary.words).encode()).hexdigest(),
-        },
+        "vocabulary": {"size": len(vocabulary), "sha256": vocabulary.sha256},
     }

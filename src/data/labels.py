@@ -12,6 +12,12 @@ from src.errors import UserError
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
+def check_label_names(label_names: Sequence[str]) -> None:
+    """Raise UserError unless these are at least two different names."""
+    if len(set(label_names)) < max(2, len(label_names)):
+        raise UserError(f"data.label_names ({label_names}) must be at least two different names.")
+
+
 def label_numbers(table: Table, label_names: Sequence[str]) -> np.ndarray:
     """Turn labels into numbers 0 .. n-1; returns (N,) int64.
 

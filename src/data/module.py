@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from src.data import corpus
 from src.data.batch import Batch
-from src.data.encode import Encoder
+from src.data.bpe import SMALLEST, Bpe
+from src.data.encode import Encoder, Tokenizer, open_tokenizer
+from src.data.labels import check_label_names
+from src.data.loading import follow, make_loader
+from src.data.reading import readable, trained_bpe
 from src.data.sampler import BatchOrder, SortedOrder
-from src.data.table import Source
-from src.data.views import LabelledView, word_ids
-from src.data.vocabulary import Vocabulary
+from src.data.schemes import ROWS, WORDS, subwords
+from src.data.table import UNSUPERVISED, Source
+from src.data.views import LabelledView, token_ids
 from src.errors import UserError
 
 
@@ -26,7 +30,7 @@ class Reviews(LightningDataModule):
     `label_names`, `fingerprint` (plain JSON) and `encode` can be used; the knobs are described in conf/data.
     """
 
-    vocabulary: Vocabulary
+    vocabulary: Tokenizer
     fingerprint: dict[str, Any]
 
     def __init__(
@@ -50,6 +54,7 @@ class Reviews(LightningDataModule):
         split_seed: Annotated[int, ">= 0"] = 0,
         seed: Annotated[int, ">= 0"] = 0,
         overlap: Literal["keep", "drop", "error"] = "keep",
+        tokenizer: str = "words",
     ) -> None:
         super().__init__()
         self.path, self.reader, self.split, self.overlap = path, reader, split, overlap
@@ -58,8 +63,11 @@ class Reviews(LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.bucket_batches, self.pad_to_max_length, self.num_workers = bucket_batches, pad_to_max_length, num_workers
         self.cache_dir, self.split_seed, self.seed = cache_dir, split_seed, seed
+        self.tokenizer = tokenizer
         self.views: dict[str, LabelledView] = {}
         self._check()
+        self.given = None if tokenizer in ("words", "bpe") else open_tokenizer(tokenizer, vocab_size=vocab_size)
+        self._check_bpe()
 
     def _check(self) -> None:
         least = {"vocab_size": 3, "max_length": 1, "batch_size": 1, "eval_batch_size": 1, "bucket_batches": 0}
@@ -77,14 +85,26 @@ class Reviews(LightningDataModule):
                 f"data.overlap ({self.overlap}) has no effect with data.split=holdout, where identical texts are "
                 "always on one side; leave it at keep or use data.split=official."
             )
-        if len(set(self.label_names)) < max(2, len(self.label_names)):
-            raise UserError(f"data.label_names ({self.label_names}) must be at least two different names.")
+        check_label_names(self.label_names)
+
+    def _check_bpe(self) -> None:
+        if self.tokenizer == "bpe" and self.vocab_size < SMALLEST:
+            raise UserError(
+                f"data.vocab_size ({self.vocab_size}) must be at least {SMALLEST} with data.tokenizer=bpe: 256 bytes "
+                "and the end of a text."
+            )
+        if self.head == 0 and (self.tokenizer == "bpe" or isinstance(self.given, Bpe)):
+            raise UserError(
+                f"data.head (0) must be null or at least 1 with data.tokenizer={self.tokenizer}, where the opening "
+                "token of a review is the first of its head."
+            )
 
     def prepare_data(self) -> None:
         """Tokenise into the cache; Lightning runs this in one process per machine."""
         self._tokenised()
 
-    def _tokenised(self) -> tuple[Source, list[corpus.Side]]:
+    def _tokenised(self) -> tuple[Source, Tokenizer | None, list[corpus.Side]]:
+        """The source, the tokenizer unless it is a vocabulary still to be counted, and the tokenised splits."""
         source = self.reader(path=self.path, text_column=self.text_column, label_column=self.label_column)
         names = ["train", "test"] if self.split == "official" else ["train"]
         cached = partial(
@@ -94,21 +114,32 @@ class Reviews(LightningDataModule):
             label_names=self.label_names,
             cache_dir=self.cache_dir,
         )
-        return source, [cached(name) for name in names]
+        tokenizer = self.given
+        if self.tokenizer == "bpe":
+            sides = self._cut([cached(name, scheme=ROWS) for name in names])
+            others = [name for name in source.split_names if name == UNSUPERVISED]
+            text = readable(sides, {name: cached(name, scheme=ROWS) for name in others})
+            columns, size, place = self.text_column, self.vocab_size, self.cache_dir
+            tokenizer = trained_bpe(source, text, text_column=columns, vocab_size=size, cache_dir=place)
+        scheme = subwords(tokenizer) if isinstance(tokenizer, Bpe) else WORDS
+        return source, tokenizer, [cached(name, scheme=scheme) for name in names]
+
+    def _cut(self, found: list[corpus.Side]) -> dict[str, corpus.Side]:
+        names, seed = self.label_names, self.split_seed
+        if self.split == "holdout":
+            return corpus.holdout(found[0], label_names=names, seed=seed)
+        return corpus.official(found[0], found[1], label_names=names, seed=seed, overlap=self.overlap)
 
     def setup(self, stage: str | None = None) -> None:
         """Split, count words, and get ready to hand out batches; the stage makes no difference."""
         if self.views:
             return
-        source, found = self._tokenised()
-        names, seed = self.label_names, self.split_seed
-        if self.split == "holdout":
-            overlap = 0
-            sides = corpus.holdout(found[0], label_names=names, seed=seed)
-        else:
-            overlap = corpus.count_overlap(found[0], found[1])
-            sides = corpus.official(found[0], found[1], label_names=names, seed=seed, overlap=self.overlap)
-        self.vocabulary = corpus.fit_vocabulary(sides["train"], vocab_size=self.vocab_size)
+        source, tokenizer, found = self._tokenised()
+        sides = self._cut(found)
+        overlap = 0 if self.split == "holdout" else corpus.report_overlap(found[0], found[1], self.overlap)
+        if tokenizer is None:
+            tokenizer = corpus.fit_vocabulary(sides["train"], vocab_size=self.vocab_size)
+        self.vocabulary = tokenizer
         self.encoder = Encoder(self.vocabulary, self.max_length, self.head, self.pad_to_max_length)
         self.fingerprint = {
             **corpus.fingerprint(source, sides, self.vocabulary),
@@ -118,8 +149,12 @@ class Reviews(LightningDataModule):
             "label_names": self.label_names,
         }
         for name, side in sides.items():
-            ids = word_ids(side.tokens, self.vocabulary)
+            ids = token_ids(side.tokens, self.vocabulary)
             self.views[name] = LabelledView(side.tokens, side.rows, ids, self.encoder)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the vocabulary.json or tokenizer.json that `src.data.encode.load_encoder` reads."""
+        self.vocabulary.save(Path(folder) / self.vocabulary.FILE)
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Encode texts as the batches are; returns ids (N, T) and lengths (N,), both int64."""
@@ -129,13 +164,7 @@ class Reviews(LightningDataModule):
         """Training batches in the order of (seed, epoch); `loader.sampler.set_epoch` chooses the epoch."""
         view = self.views["train"]
         order = BatchOrder(view.lengths, batch_size=self.batch_size, bucket_batches=self.bucket_batches, seed=self.seed)
-        if self.trainer is not None:
-            limit = self.trainer.limit_train_batches
-            # As Lightning counts: a float is a part of the epoch, an integer a number of batches.
-            order.limit = int(limit * len(order)) if isinstance(limit, float) else limit
-            order.accumulate = self.trainer.accumulate_grad_batches
-            order.frozen = self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
-        return self._loader(view, order)
+        return self._loader(view, follow(order, self.trainer))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation batches, longest reviews first."""
@@ -149,17 +178,4 @@ class Reviews(LightningDataModule):
         return self._loader(view, SortedOrder(view.lengths, batch_size=self.eval_batch_size))
 
     def _loader(self, view: LabelledView, order: BatchOrder | SortedOrder) -> DataLoader[Batch]:
-        return DataLoader(
-            view,  # type: ignore[arg-type]
-            batch_size=None,
-            sampler=order,
-            num_workers=self.num_workers,
-            collate_fn=_as_it_is,
-            pin_memory=torch.cuda.is_available(),
-            # A loader draws a number at each start, by default from the generator that dropout uses.
-            generator=torch.Generator().manual_seed(self.seed),
-        )
-
-
-def _as_it_is(batch: Any) -> Any:
-    return batch
+        return make_loader(view, order, num_workers=self.num_workers, seed=self.seed)

@@ -14,6 +14,7 @@ class Draw(NamedTuple):
 
     indices: np.ndarray  # (B,) positions in the view
     share: float  # rows of this batch / rows of its accumulation window
+    epoch: int = 0  # for views whose examples change with it
 
 
 # Both orders are SequentialSamplers by name only: Lightning replaces any other kind when it overfits a few batches,
@@ -87,7 +88,7 @@ class BatchOrder(SequentialSampler):
         for number in range(start, len(batches)):
             first = number - number % self.accumulate
             window = batches[first : min(first + self.accumulate, end if number < end else len(batches))]
-            yield Draw(batches[number], len(batches[number]) / sum(map(len, window)))
+            yield Draw(batches[number], len(batches[number]) / sum(map(len, window)), epoch)
 
 
 class SortedOrder(SequentialSampler):

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from src.data.files import READERS, read_file
-from src.data.table import Source, Table, join_tables
+from src.data.table import UNSUPERVISED, Source, Table, join_tables
 from src.errors import UserError
 
 _SHARD = re.compile(r"(?P<split>[A-Za-z]\w*)(?:-(?P<number>\d+)-of-(?P<total>\d+)(?:-[0-9a-f]+)?)?")
@@ -50,6 +50,8 @@ def is_hub_name(path: str | None) -> bool:
 
 
 def _read_split(files: dict[str, list[Path]], columns: dict[str, str], name: str) -> Table:
+    if name == UNSUPERVISED:  # its labels are not looked at, so it needs no column of them
+        columns = {**columns, "label_column": columns["text_column"]}
     return join_tables([read_file(path, **columns) for path in files[name]])
 
 

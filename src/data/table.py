@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# The split of texts without a label; whatever its label column holds is not looked at.
+UNSUPERVISED = "unsupervised"
+
 
 @dataclass(frozen=True)
 class Table:

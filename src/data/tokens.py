@@ -64,7 +64,7 @@ def tokenise_in_parallel(
 
     `advance` is called with the number of texts each time some are done.
     """
-    chunks = _chunks(texts)
+    chunks = chunks_of(texts)
     if processes is None:
         small = sum(map(len, texts)) < PARALLEL_CHARACTERS
         processes = 0 if small else min(_num_cores(), MAX_PROCESSES)
@@ -100,7 +100,8 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _chunks(texts: Sequence[str]) -> list[list[str]]:
+def chunks_of(texts: Sequence[str]) -> list[list[str]]:
+    """Cut a list of texts into lists of about CHUNK_CHARACTERS."""
     chunks: list[list[str]] = []
     room = 0
     for text in texts:

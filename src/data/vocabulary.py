@@ -1,11 +1,13 @@
 """Words to numbers: 0 is padding, 1 any unknown word, then the words of the training reviews, most frequent first."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from src.data.words import TOKENIZER_VERSION, shorten, split_words
 from src.errors import UserError
 
 PADDING = 0
@@ -15,6 +17,9 @@ NUM_SPECIAL = 2
 
 class Vocabulary:
     """A fixed list of words; word i has id i + 2."""
+
+    FILE = "vocabulary.json"
+    VERSION = TOKENIZER_VERSION
 
     def __init__(self, words: Sequence[str]) -> None:
         self.words = list(words)
@@ -30,6 +35,15 @@ class Vocabulary:
         """Look up each word; returns (number of words,) int32."""
         ids = self._ids
         return np.fromiter((ids.get(word, UNKNOWN) for word in words), dtype=np.int32)
+
+    def encode_document(self, text: str) -> np.ndarray:
+        """Ids of the words of a text, (number of words,) int32."""
+        return self.encode(split_words(shorten(text)))
+
+    @property
+    def sha256(self) -> str:
+        """Equal for equal words in equal order."""
+        return hashlib.sha256("\n".join(self.words).encode()).hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write the words as a JSON list."""

@@ -1,5 +1,6 @@
 """One suite from its config to its table: the story of `python -m src.benchmark`."""
 
+import inspect
 import json
 import sys
 from datetime import datetime
@@ -18,15 +19,19 @@ from src.run.files import write_json
 
 
 def run_suite(composed: DictConfig) -> list[dict[str, Any]]:
-    """Run `suite` on `data`, print its rows and write them to outputs/benchmark with machine, versions and command."""
+    """Run `suite`, on `data` if it takes any; print its rows and keep them in outputs/benchmark.
+
+    The file beside them says machine, versions and command.
+    """
     config = plain(composed)
     if config.get("suite") is None:
         known = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "suite").glob("*.yaml")))
         raise UserError(f"suite is missing: choose one of {known}, as in suite=lstm.")
     check_targets(config)
     quiet()
-    data = build_data(config)
-    rows = construct(config, "suite")(data=data)
+    suite = construct(config, "suite")
+    needs_data = "data" in inspect.signature(suite).parameters
+    rows = suite(data=build_data(config)) if needs_data else suite()
     show_rows(rows)
     folder = Path(config["paths"]["output_dir"]) / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)

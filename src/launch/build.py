@@ -15,8 +15,15 @@ from torch import nn
 from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.step_seed import StepSeed
 from src.data.module import Reviews
+from src.data.texts import Texts
+from src.data.word_blocks import WordBlocks
 from src.errors import UserError
 from src.task.classifier import Classifier
+from src.task.language_model import LanguageModel
+from src.task.recurrent_language_model import BidirectionalLanguageModel
+
+Data = Reviews | Texts | WordBlocks
+Task = Classifier | LanguageModel | BidirectionalLanguageModel
 
 
 def construct(config: dict[str, Any], key: str, **parts: Any) -> Any:
@@ -44,11 +51,16 @@ def build_network(config: dict[str, Any]) -> nn.Module:
     return construct(config, "model")
 
 
-def build_data(config: dict[str, Any]) -> Reviews:
+def count_parameters(network: nn.Module) -> int:
+    """Weights that training may change; a matrix that two layers share counts once."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+def build_data(config: dict[str, Any]) -> Data:
     return construct(config, "data")
 
 
-def build_task(config: dict[str, Any], network: nn.Module) -> Classifier:
+def build_task(config: dict[str, Any], network: nn.Module) -> Task:
     optimizer, schedule = construct(config, "optimizer"), construct(config, "schedule")
     return construct(config, "task", network=network, optimizer=optimizer, schedule=schedule)
 

@@ -6,24 +6,25 @@ from typing import Any
 import lightning
 import numpy as np
 
-from src.data.module import Reviews
 from src.evaluation.confusion import confusion_counts, metrics_of
 from src.evaluation.thresholds import best_threshold
+from src.launch.build import Data, Task
 from src.run.folder import RunFolder
 from src.run.ledger import allow, record_test
 from src.run.manifest import find_best
 from src.run.predictions import write_predictions
-from src.task.classifier import Classifier
 from src.task.evaluation import evaluate_split
 
 MakeTrainer = Callable[..., lightning.Trainer]
 
 
-def measure_val(run: RunFolder, task: Classifier, data: Reviews, make_trainer: MakeTrainer) -> dict[str, Any]:
-    """val metrics, and with two classes the threshold that gives the best F1 there; writes predictions_val.npz."""
+def measure_val(run: RunFolder, task: Task, data: Data, make_trainer: MakeTrainer) -> dict[str, Any]:
+    """val metrics; of a classifier also predictions_val.npz, and with two classes the threshold of the best F1."""
     evaluation = evaluate_split(task, data, split="val", make_trainer=make_trainer)
-    write_predictions(run.predictions_val, **evaluation.predictions)
     result: dict[str, Any] = dict(evaluation.metrics)
+    if not evaluation.predictions:
+        return result
+    write_predictions(run.predictions_val, **evaluation.predictions)
     if set(evaluation.predictions["labels"].tolist()) == {0, 1}:
         result["threshold"] = choose_threshold(evaluation.predictions)
         result |= at_threshold("val", evaluation.predictions, result["threshold"])
@@ -32,15 +33,15 @@ def measure_val(run: RunFolder, task: Classifier, data: Reviews, make_trainer: M
 
 def measure_test(
     run: RunFolder,
-    task: Classifier,
-    data: Reviews,
+    task: Task,
+    data: Data,
     make_trainer: MakeTrainer,
     *,
     threshold: float | None,
     again: bool,
     arguments: list[str],
 ) -> dict[str, Any]:
-    """test metrics at 0.5 and at `threshold`; writes predictions_test.npz and a line of the ledger.
+    """test metrics at 0.5 and at `threshold`; writes predictions_test.npz, if it is a classifier, and the ledger.
 
     Raises:
         UserError: the ledger already holds a test evaluation and `again` is false.
@@ -53,7 +54,8 @@ def measure_test(
     best = find_best(run.checkpoints)
     sha256 = None if best is None else best.sha256
     entry = record_test(run.path, arguments=arguments, checkpoint_sha256=sha256, split="test", metrics=result)
-    write_predictions(run.predictions_test, **evaluation.predictions)
+    if evaluation.predictions:
+        write_predictions(run.predictions_test, **evaluation.predictions)
     return result | {"test/again": entry["again"]}
 
 

@@ -6,12 +6,11 @@ from typing import Any
 from src.check.hardware import choose_precision, probe
 from src.check.targets import check_targets
 from src.errors import UserError
-from src.launch.build import build_network, build_task
+from src.launch.build import Task, build_network, build_task
 from src.run.checkpoint import load_verified
 from src.run.folder import RunFolder
 from src.run.index import find_run, read_config
-from src.run.manifest import find_best, find_last
-from src.task.classifier import Classifier
+from src.run.manifest import Manifest, find_best, find_last
 
 
 def open_run(name: str | None, *, root: Path = Path("outputs")) -> tuple[RunFolder, dict[str, Any]]:
@@ -30,18 +29,27 @@ def open_run(name: str | None, *, root: Path = Path("outputs")) -> tuple[RunFold
     return folder, config
 
 
-def load_task(run: RunFolder, config: dict[str, Any]) -> Classifier:
+def load_task(run: RunFolder, config: dict[str, Any]) -> Task:
     """The task with the best checkpoint's weights, the last one's if none has a score, in evaluation mode.
 
     Raises:
         UserError: the run has no checkpoint, or the file is damaged.
     """
+    task = build_task(config, build_network(config))
+    task.load_state_dict(load_verified(checkpoint_of(run).path)["state_dict"])
+    return task.eval()
+
+
+def checkpoint_of(run: RunFolder) -> Manifest:
+    """The best checkpoint, the last one if none has a score.
+
+    Raises:
+        UserError: there is none.
+    """
     manifest = find_best(run.checkpoints) or find_last(run.checkpoints)
     if manifest is None:
         raise UserError(f"run ({run.path}) has no checkpoint; train with callbacks=default or callbacks=checkpoint.")
-    task = build_task(config, build_network(config))
-    task.load_state_dict(load_verified(manifest.path)["state_dict"])
-    return task.eval()
+    return manifest
 
 
 def adapt_to_machine(config: dict[str, Any]) -> None:

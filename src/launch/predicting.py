@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from src.data.encode import Encoder
-from src.data.vocabulary import Vocabulary
+from src.data.encode import load_encoder
 from src.errors import UserError
 from src.launch.finished import load_task, open_run
 from src.run.files import read_json
 from src.run.folder import RunFolder
+from src.task.classifier import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,10 @@ def predict(options: Options) -> None:
     """Print one line per text, in order, as the batches come."""
     run, config = open_run(options.run)
     task = load_task(run, config)
+    if not isinstance(task, Classifier):
+        raise UserError(f"run ({run.path}) is a language model and has no labels; use python -m src.generate run=...")
     data = config["data"]
-    vocabulary = Vocabulary.load(run.path / "vocabulary.json")
-    encode = Encoder(vocabulary, data["max_length"], data["head"], data["pad_to_max_length"])
+    encode = load_encoder(run.path, data)
     threshold = choose(options.threshold, run)
     for texts in batches(read_texts(options), options.batch_size):
         with torch.inference_mode():

@@ -1,6 +1,6 @@
 """Everything that can be refused before data is read: names, types, targets, combinations, the built network."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -9,10 +9,14 @@ from src.check.config import check_config
 from src.check.environment import check_environment
 from src.check.hardware import choose_precision, probe
 from src.check.rules import check_rules
+from src.check.rules_memory import check_memory
 from src.data.source import is_hub_name
 from src.errors import UserError
-from src.launch.compose import count_devices, plain
+from src.launch.compose import plain
 from src.launch.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def preflight(composed: DictConfig, *, run_dir: str) -> dict[str, Any]:
@@ -25,6 +29,10 @@ def preflight(composed: DictConfig, *, run_dir: str) -> dict[str, Any]:
     if typed is not None:
         raise UserError(f"paths.run_dir ({typed}) is set by the run itself; use hydra.run.dir=DIR.")
     OmegaConf.update(composed, "paths.run_dir", run_dir, force_add=True)
+    if composed.get("init_from") is not None:
+        from src.launch.starting import follow_tokenizer
+
+        follow_tokenizer(composed)
     check_environment(OmegaConf.to_container(composed, resolve=False))
     config = plain(composed)
     check_config(config, root=Settings)
@@ -32,7 +40,15 @@ def preflight(composed: DictConfig, *, run_dir: str) -> dict[str, Any]:
     hardware = probe(config["trainer"]["accelerator"])
     config["trainer"]["precision"] = choose_precision(config["trainer"]["precision"], hardware)
     check_rules(config, cuda=hardware.cuda, bf16=hardware.bf16)
-    build_on_meta(config)
+    network = build_on_meta(config)
+    check_memory(config, network)
+    from src.launch.plan import attention_line
+
+    attention_line(config, network)
+    if config["init_from"] is not None:
+        from src.launch.starting import check_start
+
+        check_start(config, network)
     return config
 
 
@@ -44,21 +60,11 @@ def find_corpus(config: dict[str, Any]) -> None:
         instantiate(data["reader"])(path=data["path"], **columns)
 
 
-def build_on_meta(config: dict[str, Any]) -> int:
-    """Parameters of the network, built without memory for them; a value its constructor refuses is refused here."""
+def build_on_meta(config: dict[str, Any]) -> "nn.Module":
+    """The network, built without memory for its weights; a value its constructor refuses is refused here."""
     import torch
 
     from src.launch.build import build_network
 
     with torch.device("meta"):
-        network = build_network(config)
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def batch_line(config: dict[str, Any]) -> str:
-    """`micro 64 x accumulation 1 x devices 1 = 64 examples per optimizer step`."""
-    micro = config["data"]["batch_size"]
-    accumulation = config["trainer"]["accumulate_grad_batches"]
-    devices = count_devices(config["trainer"]["devices"]) * config["trainer"]["num_nodes"]
-    product = f"micro {micro} x accumulation {accumulation} x devices {devices}"
-    return f"{product} = {micro * accumulation * devices} examples per optimizer step"
+        return build_network(config)

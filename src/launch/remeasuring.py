@@ -1,13 +1,13 @@
 """Measures a finished run once more, from its own folder: the story of `python -m src.evaluate`."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import lightning
 
-from src.data.module import Reviews
 from src.errors import UserError
-from src.launch.build import build_data, quiet, trainer_factory
+from src.launch.build import Data, build_data, quiet, trainer_factory
 from src.launch.evaluating import measure_test, measure_val
 from src.launch.finished import adapt_to_machine, load_task, open_run
 from src.launch.show import show_metrics
@@ -33,6 +33,9 @@ def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str |
     quiet()
     if data_path is not None:
         config["data"]["path"] = data_path
+    tokenizer = Path(config["data"].get("tokenizer", ""))
+    if tokenizer.suffix:  # a run with init_from keeps its own copy: the other run may be gone
+        config["data"]["tokenizer"] = str(run.path / tokenizer.name)
     data = build_data(config)
     data.prepare_data()
     data.setup()
@@ -51,7 +54,7 @@ def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str |
     return result
 
 
-def check_same_data(run: RunFolder, data: Reviews) -> None:
+def check_same_data(run: RunFolder, data: Data) -> None:
     """Raises UserError when the data is not what env.json says the run was trained on."""
     before = ((read_json(run.environment) or {}).get("data") or {}).get("content")
     now = data.fingerprint.get("content")

@@ -19,6 +19,7 @@ class Settings:
     monitor_mode: Literal["min", "max"]
     test: bool
     tags: list[str]
+    init_from: str | None
     model: dict[str, Any]
     task: dict[str, Any]
     data: dict[str, Any]

@@ -6,21 +6,23 @@ import time
 from typing import Any
 
 import lightning
-from torch import nn
 
-from src.data.module import Reviews
 from src.launch.build import (
+    Data,
+    Task,
     build_callbacks,
     build_data,
     build_named,
     build_network,
     build_task,
+    count_parameters,
     quiet,
     trainer_factory,
 )
 from src.launch.evaluating import MakeTrainer, measure_test, measure_val
-from src.launch.preflight import batch_line
+from src.launch.plan import describe
 from src.launch.show import show_config, show_metrics
+from src.launch.starting import load_start
 from src.report.page import write_report
 from src.run.checkpoint import load_verified
 from src.run.environment import describe_environment
@@ -30,7 +32,6 @@ from src.run.manifest import find_best
 from src.run.result import write_result
 from src.run.secrets import find_secrets, redact
 from src.run.status import recording
-from src.task.classifier import Classifier
 
 
 def train_run(config: dict[str, Any], run: RunFolder) -> dict[str, Any]:
@@ -50,11 +51,14 @@ def train_run(config: dict[str, Any], run: RunFolder) -> dict[str, Any]:
         quiet()
         data = prepare_data(config, run)
         lightning.seed_everything(config["seed"], verbose=False)
-        task = build_task(config, build_network(config))
-        print(describe(config, task), flush=True)
+        network = build_network(config)
+        start = load_start(config, network)
+        task = build_task(config, network)
+        print(describe(config, network), flush=True)
         make_trainer = trainer_factory(config)
         trainer = fit(config, task, data, make_trainer)
-        result = {"run": run.path.name, "seed": config["seed"], **summarise(trainer, task), **restore_best(run, task)}
+        result = {"run": run.path.name, "seed": config["seed"], **start}
+        result |= summarise(trainer, task) | restore_best(run, task)
         result |= evaluate(config, run, task, data, make_trainer, arguments=arguments)
         for logger in trainer.loggers:
             logger.log_metrics({key: value for key, value in result.items() if key.startswith("test/")})
@@ -76,20 +80,20 @@ def announce(result: dict[str, Any], run: RunFolder) -> None:
     print(f"report      {run.report}\ncheckpoint  {checkpoint}", flush=True)
 
 
-def prepare_data(config: dict[str, Any], run: RunFolder) -> Reviews:
-    """The data module, read and split; env.json and vocabulary.json say what it found."""
+def prepare_data(config: dict[str, Any], run: RunFolder) -> Data:
+    """The data module, read and split; env.json and the vocabulary or tokenizer beside it say what it found."""
     data = build_data(config)
     data.prepare_data()
     data.setup()
     write_json(run.environment, describe_environment(seed=config["seed"], data=data.fingerprint))
-    data.vocabulary.save(run.path / "vocabulary.json")
+    data.save(run.path)
     return data
 
 
 def fit(
     config: dict[str, Any],
-    task: Classifier,
-    data: Reviews,
+    task: Task,
+    data: Data,
     make_trainer: MakeTrainer,
 ) -> lightning.Trainer:
     """Train until the trainer or a callback says enough."""
@@ -98,7 +102,7 @@ def fit(
     return trainer
 
 
-def summarise(trainer: lightning.Trainer, task: Classifier) -> dict[str, Any]:
+def summarise(trainer: lightning.Trainer, task: Task) -> dict[str, Any]:
     """What training took: epochs, optimizer steps, speed of the last epoch, peak memory in bytes."""
     values = {key: float(value) for key, value in trainer.callback_metrics.items() if "val/" not in key}
     return {
@@ -112,7 +116,7 @@ def summarise(trainer: lightning.Trainer, task: Classifier) -> dict[str, Any]:
     }
 
 
-def restore_best(run: RunFolder, task: Classifier) -> dict[str, Any]:
+def restore_best(run: RunFolder, task: Task) -> dict[str, Any]:
     """Put the best checkpoint's weights into the task; without any, the last weights stay."""
     best = find_best(run.checkpoints)
     if best is None:
@@ -124,8 +128,8 @@ def restore_best(run: RunFolder, task: Classifier) -> dict[str, Any]:
 def evaluate(
     config: dict[str, Any],
     run: RunFolder,
-    task: Classifier,
-    data: Reviews,
+    task: Task,
+    data: Data,
     make_trainer: MakeTrainer,
     *,
     arguments: list[str],
@@ -137,14 +141,3 @@ def evaluate(
         return result
     threshold = result.get("threshold")
     return result | measure_test(run, task, data, make_trainer, threshold=threshold, again=False, arguments=arguments)
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Weights that training may change."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-
-
-def describe(config: dict[str, Any], task: Classifier) -> str:
-    """Size, precision and batch arithmetic in one line."""
-    precision = config["trainer"]["precision"]
-    return f"{count_parameters(task.network):,} parameters; precision {precision}; {batch_line(config)}"

@@ -1,9 +1,10 @@
-"""One vector per review from the outputs of one LSTM direction; padding stands behind the review and never counts.
+"""One vector per text from the outputs of its steps; padding stands behind the text and never counts.
 
 Every pooling here but `last` ignores the order of the time steps, and `last` reads the last real step. So a reversed
 direction, whose sequences were flipped inside their own lengths, is pooled as it is and never flipped back.
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -40,12 +41,12 @@ def mean(sequence: Tensor, lengths: Tensor) -> Tensor:
 
 
 def maximum(sequence: Tensor, lengths: Tensor) -> Tensor:
-    """Largest output over the real steps; padding loses because outputs of an LSTM lie inside (-1, 1).
+    """Largest output over the real steps, of which every sequence has one; padding loses because it becomes -inf.
 
-    Adding -2 to the padding and max() cost half of masked_fill and amax(), whose backward shares ties by division.
+    Adding -inf to the padding and max() cost half of masked_fill and amax(), whose backward shares ties by division.
     """
     steps = torch.arange(sequence.shape[0], device=sequence.device)
-    below = torch.where(steps[:, None] < lengths, 0.0, -2.0).to(sequence.dtype)
+    below = torch.where(steps[:, None] < lengths, 0.0, -math.inf).to(sequence.dtype)
     return (sequence + below[:, :, None]).max(dim=0).values.float()
 
 

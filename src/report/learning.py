@@ -10,6 +10,7 @@ _CHARTS = (
     ("Loss", ("train/loss", "val/loss")),
     ("Accuracy", ("train/acc", "val/acc")),
     ("Perplexity", ("train/ppl", "val/ppl")),
+    ("Bits per byte", ("val/bits_per_byte",)),
 )
 
 

@@ -10,9 +10,13 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from src.data.batch import Batch
-from src.optimizer.groups import decay_groups
+from src.optimizer.groups import Decay
+from src.task.clipping import judge_and_clip
 from src.task.metrics import ClassificationMetrics
-from src.task.non_finite import NonFiniteGuard, gradient_norm
+from src.task.non_finite import NonFiniteGuard
+from src.task.optimization import optimizer_and_schedule
+from src.task.running_loss import RunningLoss
+from src.task.unfreezing import Unfreezing
 
 
 class Classifier(lightning.LightningModule):
@@ -25,7 +29,9 @@ class Classifier(lightning.LightningModule):
         network: (B, T) ids and (B,) lengths to (B, C) logits.
         optimizer: parameter groups to a torch optimizer.
         schedule: `schedule(optimizer, total_steps=...)` to Lightning's scheduler entry.
-        decay: weight decay on "matrices" only, or on "all" parameters.
+        decay: weight decay on "matrices" only, on those that are "no_embeddings", or on "all" parameters.
+        layer_decay: the learning rate of each depth as a share of that of the depth above it.
+        unfreeze_every: epochs until the next lower depth begins to learn; 0 = all learn from the start.
         non_finite: "stop" raises Diverged on a NaN or infinite loss or gradient, "skip" leaves that step out.
     """
 
@@ -40,7 +46,9 @@ class Classifier(lightning.LightningModule):
         schedule: Callable[..., dict[str, Any]],
         num_classes: Annotated[int, ">= 2"] = 2,
         label_smoothing: Annotated[float, ">= 0, < 1"] = 0.0,
-        decay: Literal["matrices", "all"] = "matrices",
+        decay: Decay = "matrices",
+        layer_decay: Annotated[float, "> 0, <= 1"] = 1.0,
+        unfreeze_every: Annotated[float, ">= 0"] = 0.0,
         non_finite: Literal["stop", "skip"] = "stop",
         max_skips: Annotated[int, ">= 1"] = 10,
     ) -> None:
@@ -50,17 +58,25 @@ class Classifier(lightning.LightningModule):
         self.make_schedule = schedule
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
-        self.decay = decay
+        self.decay: Decay = decay
+        self.layer_decay = layer_decay
+        self.unfreezing = Unfreezing(network, every=unfreeze_every)
         self.guard = NonFiniteGuard(policy=non_finite, max_skips=max_skips)
         self.val_metrics = ClassificationMetrics(num_classes)
         self.test_metrics = ClassificationMetrics(num_classes)
         self.confusion_counts: dict[str, torch.Tensor] = {}  # of the last evaluation of each split, (C, C)
-        self.epoch_loss = torch.zeros(2)  # sum of the losses and number of examples of this epoch
-        self.window_loss = torch.zeros(())  # loss of the optimizer step being accumulated
+        self.running_loss = RunningLoss()
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """Logits (B, C)."""
         return self.network(batch.ids, batch.lengths)
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        if batch_index % self.trainer.accumulate_grad_batches == 0:
+            self.unfreezing.update(self.trainer.current_epoch + batch_index / self.trainer.num_training_batches)
+
+    def on_train_end(self) -> None:
+        self.unfreezing.end()
 
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """Mean cross-entropy of the micro-batch, scaled so that accumulation gives the mean over all examples.
@@ -69,16 +85,8 @@ class Classifier(lightning.LightningModule):
         window, so unequal micro-batches weigh by their examples and not by one each.
         """
         loss = F.cross_entropy(self(batch), batch.labels, label_smoothing=self.label_smoothing)
-        self._remember(loss.detach(), count=len(batch.labels))
+        self.running_loss.add(loss, count=len(batch.labels))
         return loss * batch.share * self.trainer.accumulate_grad_batches
-
-    def _remember(self, loss: torch.Tensor, *, count: int) -> None:
-        """Add to the running sums, on the device: no step waits for the host."""
-        finite = torch.isfinite(loss)
-        self.window_loss = self.window_loss.to(loss.device) + loss
-        # A step left out by non_finite=skip is left out of the epoch's mean as well.
-        row = torch.stack((torch.where(finite, loss * count, 0.0), finite * float(count)))
-        self.epoch_loss = self.epoch_loss.to(loss.device) + row
 
     def configure_gradient_clipping(
         self,
@@ -86,31 +94,18 @@ class Classifier(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Judge the gradient, log its norm, clip it; the norm is computed once for all three."""
-        parameters = [p for p in self.parameters() if p.grad is not None]
-        norm = gradient_norm(parameters)
-        # With fp16 an overflowing gradient is how the loss scaler finds its scale, and it skips that step itself.
-        judged = torch.zeros(()) if self.trainer.precision == "16-mixed" else norm
-        self.guard.inspect(
-            loss=self.window_loss.item(), gradient_norm=judged.item(), step=self.global_step, optimizer=optimizer
-        )
-        self.window_loss = torch.zeros(())
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("train/gradient_norm", norm)
-        if gradient_clip_val is None:
-            return
-        if gradient_clip_algorithm == "value":
-            nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        else:
-            nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        """Judge the gradient, log its norm, clip it."""
+        loss, limit = self.running_loss.take_window(), gradient_clip_val
+        judge_and_clip(self, self.guard, loss=loss, optimizer=optimizer, limit=limit, algorithm=gradient_clip_algorithm)
 
-    def on_train_epoch_start(self) -> None:
-        self.epoch_loss = torch.zeros(2)
+    def on_validation_start(self) -> None:
+        """No checkpoint is made of a run that has diverged."""
+        self.guard.read()
 
     def on_train_epoch_end(self) -> None:
         """train/loss: mean over the examples of the epoch, dropout on, weights as they were at each step."""
-        total, count = self.epoch_loss.tolist()
-        self.log("train/loss", total / count if count else float("nan"))
+        self.guard.read()
+        self.log("train/loss", self.running_loss.take_epoch())
 
     def validation_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """Probabilities (B, C), float32."""
@@ -141,7 +136,11 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over its parameter groups and the schedule over the run's optimizer steps."""
-        groups = decay_groups(self.network) if self.decay == "matrices" else list(self.network.parameters())
-        optimizer = self.make_optimizer(groups)
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": self.make_schedule(optimizer, total_steps=total_steps)}
+        return optimizer_and_schedule(
+            self.trainer,
+            self.network,
+            make_optimizer=self.make_optimizer,
+            make_schedule=self.make_schedule,
+            decay=self.decay,
+            layer_decay=self.layer_decay,
+        )

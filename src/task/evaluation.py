@@ -13,14 +13,17 @@ from src.data.batch import Batch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics by name ("val/acc"); rows (N,), labels (N,), probabilities (N, C), ordered by row."""
+    """Metrics by name ("val/acc"); rows (N,), labels (N,), probabilities (N, C), ordered by row.
+
+    A language model gives no predictions per row.
+    """
 
     metrics: dict[str, float]
     predictions: dict[str, np.ndarray]
 
 
 class Collect(lightning.Callback):
-    """Keeps rows, labels and probabilities of every batch of an evaluation."""
+    """Keeps rows, labels and probabilities of every batch of an evaluation, if its step returns probabilities."""
 
     def __init__(self) -> None:
         self.kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
@@ -34,12 +37,15 @@ class Collect(lightning.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        self.kept.append((batch.rows.cpu(), batch.labels.cpu(), outputs.float().cpu()))
+        if outputs is not None:
+            self.kept.append((batch.rows.cpu(), batch.labels.cpu(), outputs.float().cpu()))
 
     on_test_batch_end = on_validation_batch_end
 
     def predictions(self) -> dict[str, np.ndarray]:
         """All batches as arrays, sorted by row."""
+        if not self.kept:
+            return {}
         rows, labels, probabilities = (torch.cat(parts).numpy() for parts in zip(*self.kept, strict=True))
         order = np.argsort(rows, kind="stable")
         return {"rows": rows[order], "labels": labels[order], "probabilities": probabilities[order]}

@@ -1,0 +1,1 @@
+"""Attention behind one signature, `attend(q, k, v, ...)`; a model takes the function and asks nothing else of it."""
