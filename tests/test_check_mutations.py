@@ -17,6 +17,7 @@ from src.check.targets import import_target, walk
 from src.errors import UserError
 from src.launch.compose import CONFIG_FOLDER, plain, register_resolvers
 from src.launch.settings import Settings
+from tests.test_config import overrides_for
 
 CHOICES = ["schedule=plateau", "logger=many", "accumulation=tokens", "optimizer=momentum"]
 
@@ -157,6 +158,6 @@ def test_every_mutation_of_the_real_config_is_refused_by_its_name(configs: list[
 def test_every_choice_in_the_folder_passes(group: str) -> None:
     """A new file is a new case; trainer=gpu is one where there is a GPU."""
     for file in sorted((CONFIG_FOLDER / group).glob("*.yaml")):
-        config = composed(f"{group}={file.stem}")
+        config = composed(*overrides_for(group, file.stem))
         check_config(config, root=Settings)
         check_rules(config, cuda=file.stem == "gpu", bf16=True)

@@ -156,6 +156,8 @@ def test_the_order_is_that_of_seed_and_epoch_and_goes_on_from_any_position(folde
     assert rows[0] != rows[1]  # packed anew, not only shuffled
     assert ids(epoch(one, 1)) == ids(epoch(again, 1))
     assert ids(epoch(one, 0)) != ids(epoch(other, 0))
+    orders = [str(module.train_dataloader().sampler.batches(0)) for module in (one, other)]
+    assert orders[0] != orders[1]  # of the blocks as well
     whole = ids(epoch(one, 2))
     for start in (1, 7, len(whole) - 1):
         assert ids(epoch(texts(folder), 2, start)) == whole[start:]

@@ -106,12 +106,21 @@ def _check_name(target: Any, key: str, *, legal: frozenset[str], own: bool) -> N
 
 @functools.cache
 def defined_names(source: Path) -> tuple[str, ...]:
-    """Public classes and functions that a file itself defines, read without running it; none if there is no file."""
+    """Public classes and functions that a file itself defines, read without running it; none if there is no file.
+
+    What a decorator makes of a function is no function, and a Protocol or TypedDict is a type: neither can be built.
+    """
     if not source.is_file():
         return ()
     body = ast.parse(source.read_text(encoding="utf-8")).body
-    found = [node.name for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    return tuple(name for name in found if not name.startswith("_"))
+    named = [node for node in body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    return tuple(node.name for node in named if is_buildable(node) and not node.name.startswith("_"))
+
+
+def is_buildable(node: ast.ClassDef | ast.FunctionDef) -> bool:
+    if isinstance(node, ast.FunctionDef):
+        return not node.decorator_list
+    return not any(isinstance(base, ast.Name) and base.id in ("Protocol", "TypedDict") for base in node.bases)
 
 
 def own_targets() -> list[str]:

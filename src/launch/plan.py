@@ -43,7 +43,7 @@ def attention_line(config: dict[str, Any], network: nn.Module) -> str | None:
     if not isinstance(network, Decoder):
         return None
     cuda = torch.cuda.is_available() and config["trainer"]["accelerator"] != "cpu"
-    attention = network.blocks[0].attention
+    attention: Any = network.blocks[0].attention
     return announce(
         attention.attend,
         torch.device("cuda" if cuda else "cpu"),

@@ -13,14 +13,14 @@ from src.run.checkpoint import load_verified
 
 TOKENIZERS = ("tokenizer.json", "vocabulary.json")
 # Text on which a run validates or tests must not have been read by the run it starts from.
-SAME = ("split", "split_seed")
+SAME = {"split": "holdout", "split_seed": 0, "overlap": "keep"}
 
 
 def follow_tokenizer(composed: DictConfig) -> None:
     """Set data.tokenizer and data.vocab_size to those of the run that `init_from` names.
 
     Raises:
-        UserError: no such run, or it kept no tokenizer.
+        UserError: no such run, it kept no tokenizer, or another one was asked for.
     """
     if OmegaConf.select(composed, "init_from") is None or OmegaConf.select(composed, "data.tokenizer") is None:
         return
@@ -28,7 +28,10 @@ def follow_tokenizer(composed: DictConfig) -> None:
     found = next((run.path / name for name in TOKENIZERS if (run.path / name).is_file()), None)
     if found is None:
         raise UserError(f"init_from ({composed.init_from}) holds no {' or '.join(TOKENIZERS)}; name a finished run.")
-    OmegaConf.update(composed, "data.tokenizer", str(found.resolve()))
+    typed, path = composed.data.tokenizer, str(found.resolve())
+    if typed not in ("words", "bpe", path):
+        raise UserError(f"data.tokenizer ({typed}) must be that of init_from, {path}; leave it out.")
+    OmegaConf.update(composed, "data.tokenizer", path)
     OmegaConf.update(composed, "data.vocab_size", before["data"]["vocab_size"])
 
 
@@ -54,8 +57,8 @@ def check_start(config: dict[str, Any], network: nn.Module) -> None:
     if not found.shared:
         kinds = f"a {before['model']['_target_']}, this run builds a {config['model']['_target_']}"
         raise UserError(f"{name} has no weight that this network has: it was {kinds}.")
-    for key in SAME:
-        theirs, ours = before["data"].get(key), config["data"].get(key)
+    for key, usual in SAME.items():
+        theirs, ours = before["data"].get(key, usual), config["data"].get(key, usual)
         if theirs != ours:
             raise UserError(
                 f"{name} was trained with data.{key}={theirs}, this run has {ours}: it would be measured on text that "
