@@ -13,6 +13,7 @@ from src.data.batch import Batch
 from src.errors import Diverged
 from src.model.bilstm import BiLSTM
 from src.schedule.constant import constant
+from src.task.adversarial import adversarial_loss
 from src.task.classifier import Classifier
 from src.task.evaluation import evaluate_split
 
@@ -58,6 +59,17 @@ def fit(task, batches, **settings):
     trainer = make_trainer(**settings)
     trainer.fit(task, loader(batches), loader(batches))
     return trainer
+
+
+def test_an_adversarial_step_follows_the_loss_of_the_moved_reviews():
+    task, batch = make_task(adversarial=5.0), make_batch(range(8))
+    plain = make_task().network
+    fit(task, [batch])
+    loss_of = functools.partial(torch.nn.functional.cross_entropy, target=batch.labels)
+    adversarial_loss(plain, batch.ids, batch.lengths, loss=loss_of, epsilon=5.0).backward()
+    torch.optim.SGD(plain.parameters(), lr=0.1).step()
+    for name, value in plain.named_parameters():
+        torch.testing.assert_close(weights(task)[name], value, rtol=0, atol=1e-7)
 
 
 def test_one_step_is_the_five_steps_of_a_plain_loop():

@@ -6,6 +6,7 @@ import lightning
 
 LABELS = {
     "train/loss": "train loss",
+    "train/sampled_loss": "sampled loss",
     "val/loss": "val loss",
     "val/acc": "accuracy",
     "val/ppl": "perplexity",
@@ -33,7 +34,7 @@ class EpochLine(lightning.Callback):
         inside = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch is False
         if trainer.state.fn == "fit" and not trainer.sanity_checking and inside:
             # The train/loss that Lightning still holds is that of the epoch before.
-            labels = {name: label for name, label in LABELS.items() if name != "train/loss"}
+            labels = {name: label for name, label in LABELS.items() if name.startswith("val/")}
             _print(f"step {trainer.global_step:>6}", trainer, time.monotonic() - self.started, labels)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:

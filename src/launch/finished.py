@@ -5,6 +5,8 @@ from typing import Any
 
 from src.check.hardware import choose_precision, probe
 from src.check.targets import check_targets
+from src.data.bpe import Bpe
+from src.data.vocabulary import Vocabulary
 from src.errors import UserError
 from src.launch.build import Task, build_network, build_task
 from src.run.checkpoint import load_verified
@@ -38,6 +40,11 @@ def load_task(run: RunFolder, config: dict[str, Any]) -> Task:
     task = build_task(config, build_network(config))
     task.load_state_dict(load_verified(checkpoint_of(run).path)["state_dict"])
     return task.eval()
+
+
+def kept_tokenizer(run: RunFolder) -> Path | None:
+    """The file that says how the run read text; None in a run that ended before it knew."""
+    return next((run.path / name for name in (Bpe.FILE, Vocabulary.FILE) if (run.path / name).is_file()), None)
 
 
 def checkpoint_of(run: RunFolder) -> Manifest:

@@ -1,7 +1,6 @@
 """Measures a finished run once more, from its own folder: the story of `python -m src.evaluate`."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -9,7 +8,7 @@ import lightning
 from src.errors import UserError
 from src.launch.build import Data, build_data, quiet, trainer_factory
 from src.launch.evaluating import measure_test, measure_val
-from src.launch.finished import adapt_to_machine, load_task, open_run
+from src.launch.finished import adapt_to_machine, kept_tokenizer, load_task, open_run
 from src.launch.show import show_metrics
 from src.report.page import write_report
 from src.run.files import read_json
@@ -33,9 +32,10 @@ def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str |
     quiet()
     if data_path is not None:
         config["data"]["path"] = data_path
-    tokenizer = Path(config["data"].get("tokenizer", ""))
-    if tokenizer.suffix:  # a run with init_from keeps its own copy: the other run may be gone
-        config["data"]["tokenizer"] = str(run.path / tokenizer.name)
+    tokenizer = kept_tokenizer(run)
+    if tokenizer is not None and "tokenizer" in config["data"]:
+        # The one it was trained with: another version would train another, and the run of init_from may be gone.
+        config["data"]["tokenizer"] = str(tokenizer)
     data = build_data(config)
     data.prepare_data()
     data.setup()

@@ -7,11 +7,10 @@ from torch import device, nn
 
 from src.errors import UserError
 from src.launch.build import build_network
-from src.launch.finished import checkpoint_of, open_run
+from src.launch.finished import checkpoint_of, kept_tokenizer, open_run
 from src.model.transfer import copy_shared, match
 from src.run.checkpoint import load_verified
 
-TOKENIZERS = ("tokenizer.json", "vocabulary.json")
 # Text on which a run validates or tests must not have been read by the run it starts from.
 SAME = {"split": "holdout", "split_seed": 0, "overlap": "keep"}
 
@@ -25,9 +24,9 @@ def follow_tokenizer(composed: DictConfig) -> None:
     if OmegaConf.select(composed, "init_from") is None or OmegaConf.select(composed, "data.tokenizer") is None:
         return
     run, before = open_run(composed.init_from)
-    found = next((run.path / name for name in TOKENIZERS if (run.path / name).is_file()), None)
+    found = kept_tokenizer(run)
     if found is None:
-        raise UserError(f"init_from ({composed.init_from}) holds no {' or '.join(TOKENIZERS)}; name a finished run.")
+        raise UserError(f"init_from ({composed.init_from}) holds no tokenizer or vocabulary; name a finished run.")
     typed, path = composed.data.tokenizer, str(found.resolve())
     if typed not in ("words", "bpe", path):
         raise UserError(f"data.tokenizer ({typed}) must be that of init_from, {path}; leave it out.")

@@ -1,6 +1,7 @@
 """Classification as a Lightning task: the five steps, clipping, and metrics over whole splits."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import lightning
@@ -11,6 +12,7 @@ from torch.optim import Optimizer
 
 from src.data.batch import Batch
 from src.optimizer.groups import Decay
+from src.task.adversarial import adversarial_loss
 from src.task.clipping import judge_and_clip
 from src.task.metrics import ClassificationMetrics
 from src.task.non_finite import NonFiniteGuard
@@ -29,6 +31,7 @@ class Classifier(lightning.LightningModule):
         network: (B, T) ids and (B,) lengths to (B, C) logits.
         optimizer: parameter groups to a torch optimizer.
         schedule: `schedule(optimizer, total_steps=...)` to Lightning's scheduler entry.
+        adversarial: half of the loss is that of the review whose embedding is moved this far the wrong way; 0 = none.
         decay: weight decay on "matrices" only, on those that are "no_embeddings", or on "all" parameters.
         layer_decay: the learning rate of each depth as a share of that of the depth above it.
         unfreeze_every: epochs until the next lower depth begins to learn; 0 = all learn from the start.
@@ -46,6 +49,7 @@ class Classifier(lightning.LightningModule):
         schedule: Callable[..., dict[str, Any]],
         num_classes: Annotated[int, ">= 2"] = 2,
         label_smoothing: Annotated[float, ">= 0, < 1"] = 0.0,
+        adversarial: Annotated[float, ">= 0"] = 0.0,
         decay: Decay = "matrices",
         layer_decay: Annotated[float, "> 0, <= 1"] = 1.0,
         unfreeze_every: Annotated[float, ">= 0"] = 0.0,
@@ -58,6 +62,7 @@ class Classifier(lightning.LightningModule):
         self.make_schedule = schedule
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
+        self.adversarial = adversarial
         self.decay: Decay = decay
         self.layer_decay = layer_decay
         self.unfreezing = Unfreezing(network, every=unfreeze_every)
@@ -84,7 +89,11 @@ class Classifier(lightning.LightningModule):
         Lightning divides by the number of micro-batches; `share` is this one's part of the examples of the whole
         window, so unequal micro-batches weigh by their examples and not by one each.
         """
-        loss = F.cross_entropy(self(batch), batch.labels, label_smoothing=self.label_smoothing)
+        loss_of = partial(F.cross_entropy, target=batch.labels, label_smoothing=self.label_smoothing)
+        if self.adversarial:
+            loss = adversarial_loss(self.network, batch.ids, batch.lengths, loss=loss_of, epsilon=self.adversarial)
+        else:
+            loss = loss_of(self(batch))
         self.running_loss.add(loss, count=len(batch.labels))
         return loss * batch.share * self.trainer.accumulate_grad_batches
 
