@@ -27,8 +27,8 @@ def test_the_command_works(command, finished_run, language_model_run, tmp_path):
     name, arguments = words[2].removeprefix("src."), words[3:]
     if any("shared/data/imdb" in argument for argument in arguments) and not IMDB.is_dir():
         pytest.skip("the real corpus is not at ../shared/data/imdb")
-    for name, folder in {"<run>": finished_run, "<lm>": language_model_run}.items():
-        arguments = [argument.replace(name, str(folder)) for argument in arguments]
+    for placeholder, folder in {"<run>": finished_run, "<lm>": language_model_run}.items():
+        arguments = [argument.replace(placeholder, str(folder)) for argument in arguments]
     if any(argument.startswith("init_from=") for argument in arguments):
         arguments += SMALL_TRANSFORMER  # the sizes of the run that stands for the reader's
     if name == "benchmark":
