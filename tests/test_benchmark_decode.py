@@ -29,12 +29,12 @@ def compare(**changed):
 
 def test_every_cache_writes_the_text_of_the_contiguous_one_in_fp32(capsys):
     rows = compare(precisions=["fp32"])
-    assert [row["bytes/token"] for row in rows[:4]] == [36_864, 327_680, 2_621_440, 0]
+    assert [row["B/token"] for row in rows[:4]] == [36_864, 327_680, 2_621_440, 0]
     measured = rows[4:]
     assert [(row["batch"], row["cache"]) for row in measured] == [
         (batch, cache) for batch in (1, 3) for cache in ("none", "contiguous", "paged", "concatenated")
     ]
-    assert all(row["same text %"] == 100 for row in measured)
+    assert all(row["same %"] == 100 for row in measured)
     assert "GB/s, measured here" in capsys.readouterr().out
 
 
@@ -43,7 +43,7 @@ def test_memory_held_is_that_of_the_formula():
     rows = {(row["weights"], row["cache"]): row for row in compare(batches=[3], rounds=1)[4:]}
     for precision, size in (("fp32", 4), ("bf16", 2)):
         per_token = bytes_per_token(2, 1, 8, size)
-        assert rows[precision, "contiguous"]["bytes/token"] == per_token
+        assert rows[precision, "contiguous"]["B/token"] == per_token
         assert rows[precision, "contiguous"]["MiB held"] * 2**20 == 3 * 20 * per_token
         assert rows[precision, "concatenated"]["MiB held"] * 2**20 == 3 * 19 * per_token
         assert rows[precision, "paged"]["MiB held"] * 2**20 >= 3 * 20 * per_token
@@ -85,11 +85,11 @@ def test_rates_ratios_and_shares_multiply_out():
         narrow: Facts(held=2**20, read=500.0, per_token=4, same=0.5),
     }
     slow, fast, half = make_rows(timings, facts, prompt=10, lengths=[20, 100], bandwidth=90_000.0, plain="none")
-    assert (slow["tok/s to 20"], slow["tok/s to 100"], slow["x 100"]) == (20, 10, 1)
-    assert (fast["tok/s to 20"], fast["tok/s to 100"], fast["median"]) == (40, 90, 60)
+    assert (slow["tok/s 20"], slow["tok/s 100"], slow["x 100"]) == (20, 10, 1)
+    assert (fast["tok/s 20"], fast["tok/s 100"], fast["median"]) == (40, 90, 60)
     assert (fast["x 20"], fast["x 100"], fast["MiB held"]) == (2, 9, 2)
     assert fast["bandwidth %"] == pytest.approx(50)  # 45 steps a second of 1,000 bytes
-    assert (half["x fp32"], half["same text %"]) == (2, 50)
+    assert (half["x fp32"], half["same %"]) == (2, 50)
     assert "x 100" not in half
     assert "bandwidth %" not in slow
 

@@ -119,4 +119,4 @@ def test_the_suite_measures_a_cuda_graph_that_writes_the_same_text(fuse):
     options = {"network": NETWORK, "prompt": 3, "lengths": [8, 20], "batches": [1, 3], "precisions": ["fp32"]}
     rows = decode.compare(**options, rounds=1, every=4, threads=None, device="cuda", fuse=fuse)
     graphs = [row for row in rows if row["cache"] == "CUDA graph"]
-    assert [row["same text %"] for row in graphs] == [100, 100]
+    assert [row["same %"] for row in graphs] == [100, 100]

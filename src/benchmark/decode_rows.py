@@ -25,13 +25,17 @@ class Facts(NamedTuple):
 
 
 def example_rows() -> list[dict[str, Any]]:
-    """Known models: bytes per token, and MiB of one text of several lengths."""
-    lengths = (1024, 8192, 131_072)
+    """Known models: bytes per token, and MiB of one text of 1,024, 8,192 and 131,072 tokens."""
     return [
-        {"cache": example.name, "bytes/token": example.per_token}
-        | {f"MiB at {tokens:,}": example.at(tokens) / 2**20 for tokens in lengths}
+        {"cache": example.name, "B/token": example.per_token}
+        | {f"MiB {size}k": whole(example.at(1024 * size) / 2**20) for size in (1, 8, 128)}
         for example in EXAMPLES
     ]
+
+
+def whole(number: float) -> float:
+    """An int where that is exact, so that it is printed with all its digits."""
+    return int(number) if number == int(number) else number
 
 
 def make_rows(
@@ -56,7 +60,7 @@ def make_rows(
     rows = []
     for key, rounds in timings.items():
         row: dict[str, Any] = {"batch": key.batch, "weights": key.precision, "cache": key.cache}
-        row |= {f"tok/s to {length}": rate(key, index) for index, length in enumerate(lengths)}
+        row |= {f"tok/s {length}": rate(key, index) for index, length in enumerate(lengths)}
         steps = lengths[-1] - prompt
         row["median"] = key.batch * steps / statistics.median(seconds[-1] for seconds in rounds)
         base, wide = key._replace(cache=plain), key._replace(precision="fp32")
@@ -67,9 +71,9 @@ def make_rows(
             row["x fp32"] = rate(key, -1) / rate(wide, -1)
         known = facts[key]
         if known.held:
-            row["bytes/token"] = known.per_token
+            row["B/token"] = known.per_token
             row["MiB held"] = known.held / 2**20
             row["bandwidth %"] = 100 * known.read * rate(key, -1) / key.batch / bandwidth
-        row["same text %"] = 100 * known.same
+        row["same %"] = 100 * known.same
         rows.append(row)
     return rows

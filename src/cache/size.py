@@ -23,8 +23,8 @@ class Example(NamedTuple):
 # In 16-bit numbers. Shapes: Radford et al. 2019 (GPT-2); Grattafiori et al. 2024, arXiv:2407.21783, table 3 (Llama 3).
 EXAMPLES = (
     Example("GPT-2 small", bytes_per_token(12, 12, 64, 2)),
-    Example("Llama-3 70B, 8 key-value heads", bytes_per_token(80, 8, 128, 2)),
-    Example("Llama-3 70B, were it without GQA", bytes_per_token(80, 64, 128, 2)),
+    Example("Llama-3 70B (GQA)", bytes_per_token(80, 8, 128, 2)),
+    Example("Llama-3 70B, no GQA", bytes_per_token(80, 64, 128, 2)),
     # h and c of 256 units in each of two directions: the state of the BiLSTM is all it remembers.
     Example("BiLSTM, hidden 256", 0, state=2 * 2 * 256 * 2),
 )

@@ -127,8 +127,8 @@ class DecoderBytes:
         return 2 * self.width * self.form.stream + max(3 * self.hidden * self.form.number, scores)
 
     def norm(self, width: int) -> int:
-        """CUDA's fused kernel keeps its input; the CPU keeps it in fp32 and normalised."""
-        return FLOAT + width * (self.form.stream if self.form.cuda else 2 * FLOAT)
+        """CUDA keeps its input, the CPU its normalised form in fp32; both one scale."""
+        return FLOAT + width * (self.form.stream if self.form.cuda else FLOAT)
 
     def noise(self, number: int) -> int:
         """Dropout keeps which numbers it dropped, the CPU in the type of what it dropped (`number` bytes)."""

@@ -110,8 +110,8 @@ def _one_chunk(
     lse = (total.log() + highest).where(counted, 0.0)
     losses = (lse - chosen).where(counted, 0.0)
     growth = 1.0 + 2.0 * z_loss * lse
-    slope = logits.copy_(wide.mul_((growth / total).where(counted, 0.0)))
+    wide.mul_((growth / total).where(counted, 0.0))
     # 1 - p in bf16 would lose what matters when p is near 1, so the target's entry is made in float32.
     at_target = (torch.expm1(-losses) + (growth - 1.0) * torch.exp(-losses)).where(counted, 0.0)
-    slope.scatter_(1, index, at_target.to(slope.dtype))
+    slope = logits.copy_(wide.scatter_(1, index, at_target))
     return losses.sum(), lse.square().sum(), slope
