@@ -110,6 +110,12 @@ def test_a_text_ends_at_the_context_and_the_door_says_so(compose, run, capsys):
     assert "longer than the 40 tokens" in beyond
 
 
+@pytest.mark.parametrize("cache", ["none", "contiguous", "paged"])
+def test_weights_and_cache_may_be_bf16(answers, file, cache):
+    found = answers(f"file={file}", "temperature=0", "max_new_tokens=5", "dtype=bf16", f"cache={cache}")
+    assert [answer["tokens"] for answer in found] == [5] * len(PROMPTS)
+
+
 def test_stop_strings_are_texts_or_lists_of_them(answers):
     common = ["prompt='the cat'", "temperature=0", "max_new_tokens=20"]
     text = answers(*common)[0]["text"]

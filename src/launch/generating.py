@@ -50,7 +50,7 @@ class Options:
     format: Literal["text", "json"]
     stream: bool | None
     device: Literal["auto", "cpu", "cuda"]
-    precision: Literal["fp32", "bf16"]
+    dtype: Literal["fp32", "bf16"]
     cache: Callable[..., Cache] | None
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ def generate(options: Options) -> None:
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
     sampler = Sampler(**{name: getattr(options, name) for name in names})
     device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
-    model = open_text_model(options.run, device=device, dtype=DTYPES[options.precision])
+    model = open_text_model(options.run, device=device, dtype=DTYPES[options.dtype])
     generator = make_generator(model, sampler, options)
     prompts = read_prompts(options.prompt, options.file)
     pieces = generator.stream(prompts)
