@@ -33,7 +33,8 @@ def open_text_model(name: str | None, *, device: torch.device, dtype: torch.dtyp
         UserError: no such run or folder, or it is no language model.
     """
     if name is not None and (Path(name) / "config.json").is_file() and not (Path(name) / "status.json").is_file():
-        model = TextModel(load_llama(name, dtype=dtype, attention=auto.attend), llama_codec(Path(name)), None)
+        codec = llama_codec(Path(name))
+        model = TextModel(load_llama(name, dtype=dtype, attention=auto.attend), codec, None)
     else:
         model = open_own(name)
     return model._replace(network=model.network.to(device=device, dtype=dtype).eval())
