@@ -120,6 +120,7 @@ def test_documents_and_blocks_are_shuffled_by_different_numbers() -> None:
 def test_the_types_are_the_promised_ones() -> None:
     packed = view(side(60, 0))
     block = packed[every(packed)]
-    assert [str(tensor.dtype) for tensor in block] == ["torch.int64"] * 4 + ["torch.float32"]
-    assert block.num_bytes.shape == block.share.shape == ()
-    assert all(tensor.is_contiguous() for tensor in block)
+    assert {str(tensor.dtype) for tensor in block[:4]} == {"torch.int64"}
+    assert type(block.share) is float  # which no precision rounds
+    assert block.num_bytes.shape == ()
+    assert all(tensor.is_contiguous() for tensor in block[:4])

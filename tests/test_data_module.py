@@ -100,8 +100,8 @@ def test_prediction_encodes_a_text_as_training_does(file: Path, head: int | None
 
 def test_batches_have_the_promised_types(file: Path) -> None:
     batch = next(iter(reviews(file).train_dataloader()))
-    assert [tensor.dtype for tensor in batch] == [torch.int64] * 4 + [torch.float32]
-    assert batch.share.shape == ()
+    assert {tensor.dtype for tensor in batch[:4]} == {torch.int64}
+    assert type(batch.share) is float  # which no precision rounds
     assert int(batch.lengths.min()) >= 1
 
 
@@ -159,7 +159,8 @@ def test_iterating_leaves_the_global_random_numbers_alone(file: Path) -> None:
 def test_worker_processes_hand_out_the_same_batches(file: Path) -> None:
     alone, helped = reviews(file), reviews(file, num_workers=1)
     for one, other in zip(alone.train_dataloader(), helped.train_dataloader(), strict=True):
-        assert all(torch.equal(here, there) for here, there in zip(one, other, strict=True))
+        assert all(torch.equal(here, there) for here, there in zip(one[:4], other[:4], strict=True))
+        assert one[4:] == other[4:]
 
 
 def test_a_pickled_module_hands_out_the_same_batches(file: Path) -> None:

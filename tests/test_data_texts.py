@@ -176,7 +176,8 @@ def test_worker_processes_and_pickled_modules_hand_out_the_same_blocks(
     alone = texts(folder, batch_size=32)
     for other in (texts(folder, batch_size=32, num_workers=1), pickle.loads(pickle.dumps(alone))):
         for one, two in zip(epoch(alone, 3), epoch(other, 3), strict=True):
-            assert all(torch.equal(here, there) for here, there in zip(one, two, strict=True))
+            assert all(torch.equal(here, there) for here, there in zip(one[:4], two[:4], strict=True))
+            assert one[4:] == two[4:]
     assert "huggingface/tokenizers" not in capfd.readouterr().err
 
 

@@ -1,6 +1,7 @@
 """One line per epoch, and one per validation inside an epoch: losses, accuracy or perplexity, seconds."""
 
 import time
+from typing import Any
 
 import lightning
 
@@ -23,11 +24,19 @@ class EpochLine(lightning.Callback):
 
     def __init__(self) -> None:
         self.started = 0.0
+        self.before = 0.0  # seconds of this epoch in a process that was interrupted
         self.finished: tuple[int, float] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": time.monotonic() - self.started}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.before = state_dict["seconds"]
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._print_epoch(trainer)
-        self.started = time.monotonic()
+        self.started = time.monotonic() - self.before
+        self.before = 0.0
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """A language model may see hours of text in one epoch; there a validation is what there is to follow."""
@@ -52,6 +61,8 @@ class EpochLine(lightning.Callback):
 
 
 def _print(place: str, trainer: lightning.Trainer, seconds: float, labels: dict[str, str] = LABELS) -> None:
-    values = trainer.callback_metrics
+    values = trainer.callback_metrics  # on every rank: Lightning may have to ask the others for them
+    if not trainer.is_global_zero:
+        return
     parts = [f"{label} {float(values[key]):.4f}" for key, label in labels.items() if key in values]
     print("  ".join([place, *parts, f"{seconds:.1f} s"]), flush=True)

@@ -1,7 +1,8 @@
 """Text that the model writes at each validation: the quickest way to see what a loss of 4.2 means."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import lightning
 from lightning.pytorch.trainer.states import TrainerFn
@@ -49,6 +50,18 @@ class Samples(lightning.Callback):
         self.max_new_tokens = max_new_tokens
         self.sampler = Sampler(temperature=temperature, top_p=top_p)
         self.seed = seed
+        self.written = 0  # bytes of the file when the run began
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"written": self.path.stat().st_size if self.path.exists() else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.written = state_dict["written"]
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Forget what a killed run wrote behind the place where this one begins."""
+        if trainer.is_global_zero and self.path.exists():
+            os.truncate(self.path, self.written)
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         generator = self.make_generator(trainer, pl_module)
@@ -57,7 +70,7 @@ class Samples(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if not fitting or trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+        if not fitting or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         generator = self.make_generator(trainer, pl_module)
         was_training = generator.network.training
@@ -68,6 +81,8 @@ class Samples(lightning.Callback):
             )
             texts = [done.prompt + done.text for done in generator.complete(self.prompts)]
         generator.network.train(was_training)
+        if not trainer.is_global_zero:  # it wrote the same, because each rank may hold a part of the weights only
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write("".join(f"== step {trainer.global_step}\n{text}\n\n" for text in texts))
         line = " ".join(texts[0].split())

@@ -81,5 +81,6 @@ class PackedView:
             targets=torch.from_numpy(targets),
             documents=torch.from_numpy(document[:, :-1] - document[:, :1]),
             num_bytes=torch.tensor(self.token_bytes[targets[counted]].sum()),
-            share=torch.tensor(draw.share, dtype=torch.float32),
+            share=draw.share,
+            counts=draw.counts,
         )

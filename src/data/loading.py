@@ -1,17 +1,28 @@
-"""Loaders over views that hand out whole batches, in an order that follows the trainer's limits."""
+"""Loaders over views that hand out whole batches, in an order that follows the trainer's limits and ranks."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning import Trainer
 from torch.utils.data import DataLoader
 
-from src.data.sampler import BatchOrder, SortedOrder
+from src.data.sampler import ALONE, BatchOrder, Readers, SortedOrder
+
+Order = TypeVar("Order", BatchOrder, SortedOrder)
 
 
-def follow(order: BatchOrder, trainer: Trainer | None) -> BatchOrder:
-    """Tell a training order what the trainer accumulates, limits and freezes; without a trainer nothing."""
-    if trainer is not None:
+def readers_of(trainer: Trainer) -> Readers:
+    """Those that read different rows: the ranks among which a matrix is split read the same and count as one."""
+    found = trainer.distributed_sampler_kwargs
+    return ALONE if found is None else Readers(size=found["num_replicas"], rank=found["rank"])
+
+
+def follow(order: Order, trainer: Trainer | None) -> Order:
+    """Tell an order the ranks, and that of training what the trainer accumulates, limits and freezes."""
+    if trainer is None:
+        return order
+    order.readers = readers_of(trainer)
+    if isinstance(order, BatchOrder):
         limit = trainer.limit_train_batches
         # As Lightning counts: a float is a part of the epoch, an integer a number of batches.
         order.limit = int(limit * len(order)) if isinstance(limit, float) else limit

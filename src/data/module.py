@@ -175,7 +175,7 @@ class Reviews(LightningDataModule):
         return self._eval_loader(self.views["test"])
 
     def _eval_loader(self, view: LabelledView) -> DataLoader[Batch]:
-        return self._loader(view, SortedOrder(view.lengths, batch_size=self.eval_batch_size))
+        return self._loader(view, follow(SortedOrder(view.lengths, batch_size=self.eval_batch_size), self.trainer))
 
     def _loader(self, view: LabelledView, order: BatchOrder | SortedOrder) -> DataLoader[Batch]:
         return make_loader(view, order, num_workers=self.num_workers, seed=self.seed)

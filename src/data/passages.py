@@ -5,7 +5,6 @@ another, because a classifier too starts each review from nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,28 +23,23 @@ class WordBlock(NamedTuple):
 
     ids: Tensor  # (B, T) int64, 0 where a passage has ended
     lengths: Tensor  # (B,) int64, at least 2
-    share: Tensor  # () float32: targets of this micro-batch / targets of its accumulation window
+    share: float  # see src.data.sampler.Draw, counted in targets
+    counts: bool = True  # False: a passage of another rank, because this one has none
 
     @property
     def num_examples(self) -> int:
-        return len(self.ids)
+        return len(self.ids) * self.counts
 
     @property
     def num_tokens(self) -> Tensor:
-        return self.lengths.sum()
+        return self.lengths.sum() * self.counts
 
 
 class TargetOrder(BatchOrder):
     """The order of training batches, their share of a window counted in targets and not in passages."""
 
-    def _draws(self, epoch: int, start: int) -> Iterator[Draw]:
-        batches = self.batches(epoch)
-        end = len(batches) if self.limit is None else min(self.limit, len(batches))
-        for number in range(start, len(batches)):
-            first = number - number % self.accumulate
-            window = batches[first : min(first + self.accumulate, end if number < end else len(batches))]
-            targets = [int((self.lengths[batch] - 1).sum()) for batch in window]
-            yield Draw(batches[number], targets[number - first] / sum(targets))
+    def weight(self, rows: np.ndarray) -> int:
+        return int((self.lengths[rows] - 1).sum())
 
 
 @dataclass(frozen=True)
@@ -65,7 +59,7 @@ class Passages:
         inside = column < lengths[:, None]  # (B, T)
         ids = np.full(inside.shape, PADDING, dtype=np.int64)
         ids[inside] = self.ids[(starts[:, None] + column)[inside]]
-        return WordBlock(torch.from_numpy(ids), torch.from_numpy(lengths), torch.tensor(draw.share).float())
+        return WordBlock(torch.from_numpy(ids), torch.from_numpy(lengths), draw.share, draw.counts)
 
 
 def cut(lengths: np.ndarray, max_length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -171,4 +171,4 @@ class Texts(LightningDataModule):
 
     def _eval_loader(self, view: PackedView) -> DataLoader[Block]:
         order = SortedOrder(view.lengths, batch_size=self.eval_batch_size)
-        return make_loader(view, order, num_workers=self.num_workers, seed=self.seed)
+        return make_loader(view, follow(order, self.trainer), num_workers=self.num_workers, seed=self.seed)

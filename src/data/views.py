@@ -36,7 +36,7 @@ class LabelledView:
         lengths = self.tokens.offsets[rows + 1] - starts
         ids, kept = self.encoder.gather(self.tokens.numbers, starts, lengths, self.ids)
         labels = torch.from_numpy(self.tokens.labels[rows])
-        return Batch(ids, kept, labels, torch.from_numpy(rows), torch.tensor(draw.share, dtype=torch.float32))
+        return Batch(ids, kept, labels, torch.from_numpy(rows), draw.share, draw.counts)
 
 
 def word_ids(tokens: TokenCache, vocabulary: Vocabulary) -> np.ndarray:

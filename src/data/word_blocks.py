@@ -135,4 +135,4 @@ class WordBlocks(LightningDataModule):
     def _eval_loader(self, name: str) -> DataLoader[WordBlock]:
         view = self.views[name]
         order = SortedOrder(view.lengths, batch_size=self.eval_batch_size)
-        return make_loader(view, order, num_workers=self.num_workers, seed=self.seed)
+        return make_loader(view, follow(order, self.trainer), num_workers=self.num_workers, seed=self.seed)

@@ -3,9 +3,9 @@
 Formula (Miyato, Dai, Goodfellow 2017, arXiv:1605.07725, section 3): for a review with embedded words s (T, D),
     r = epsilon * g / |g|,  g = gradient of the loss with respect to s,  loss = (L(s) + L(s + r)) / 2.
 The paper normalises the embeddings to unit variance first. Here they stay as they are and epsilon is multiplied by
-their root mean square over the batch, so that the paper's epsilon of 5 means the same and a model trained this way
-predicts like any other. The gradients of L(s) are computed once, for r and for the weights: twice the time of a plain
-step and not three times. Legend: B reviews, T steps, D width of the embedding.
+their root mean square over the micro-batch of this process, so that the paper's epsilon of 5 means the same and a
+model trained this way predicts like any other. The gradients of L(s) are computed once, for r and for the weights:
+twice the time of a plain step and not three times. Legend: B reviews, T steps, D width of the embedding.
 """
 
 from collections.abc import Callable

@@ -12,10 +12,13 @@ from torch.optim import Optimizer
 
 from src.data.batch import Batch
 from src.optimizer.groups import Decay
+from src.strategy.apply import shard_network
 from src.task.adversarial import adversarial_loss
 from src.task.clipping import judge_and_clip
+from src.task.gathering import gather
 from src.task.metrics import ClassificationMetrics
 from src.task.non_finite import NonFiniteGuard
+from src.task.objective import part_of_step
 from src.task.optimization import optimizer_and_schedule
 from src.task.running_loss import RunningLoss
 from src.task.unfreezing import Unfreezing
@@ -86,16 +89,21 @@ class Classifier(lightning.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """Mean cross-entropy of the micro-batch, scaled so that accumulation gives the mean over all examples.
 
-        Lightning divides by the number of micro-batches; `share` is this one's part of the examples of the whole
-        window, so unequal micro-batches weigh by their examples and not by one each.
+        `share` is this one's part of the examples of the whole window on all ranks, so unequal micro-batches weigh by
+        their examples and not by one each.
         """
-        loss_of = partial(F.cross_entropy, target=batch.labels, label_smoothing=self.label_smoothing)
+
+        def loss_of(logits: torch.Tensor) -> torch.Tensor:
+            # In bfloat16 the share would be rounded on its way back through the loss, for every example alike.
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            return F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+
         if self.adversarial:
             loss = adversarial_loss(self.network, batch.ids, batch.lengths, loss=loss_of, epsilon=self.adversarial)
         else:
             loss = loss_of(self(batch))
-        self.running_loss.add(loss, count=len(batch.labels))
-        return loss * batch.share * self.trainer.accumulate_grad_batches
+        self.running_loss.add(loss, count=batch.num_examples)
+        return part_of_step(loss, share=batch.share, accumulate=self.trainer.accumulate_grad_batches)
 
     def configure_gradient_clipping(
         self,
@@ -114,7 +122,7 @@ class Classifier(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """train/loss: mean over the examples of the epoch, dropout on, weights as they were at each step."""
         self.guard.read()
-        self.log("train/loss", self.running_loss.take_epoch())
+        self.log("train/loss", self.running_loss.take_epoch(self.trainer.strategy.reduce))
 
     def validation_step(self, batch: Batch, batch_index: int) -> torch.Tensor:
         """Probabilities (B, C), float32."""
@@ -127,10 +135,7 @@ class Classifier(lightning.LightningModule):
     def _measure(self, split: str, metrics: ClassificationMetrics, batch: Batch) -> torch.Tensor:
         logits = self(batch)
         probabilities = logits.float().softmax(dim=-1)
-        metrics.update(probabilities, batch.labels)
-        loss = F.cross_entropy(logits, batch.labels)
-        # Lightning weighs the mean by batch_size, so a short last batch counts by its examples.
-        self.log(f"{split}/loss", loss, batch_size=len(batch.labels), on_epoch=True, sync_dist=True)
+        metrics.update(probabilities, batch.labels, F.cross_entropy(logits, batch.labels), counts=batch.counts)
         return probabilities
 
     def on_validation_epoch_end(self) -> None:
@@ -140,8 +145,12 @@ class Classifier(lightning.LightningModule):
         self._report("test", self.test_metrics)
 
     def _report(self, split: str, metrics: ClassificationMetrics) -> None:
-        values, self.confusion_counts[split] = metrics.finish()
+        values, self.confusion_counts[split] = metrics.finish(partial(gather, trainer=self.trainer))
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
+
+    def configure_model(self) -> None:
+        """The network becomes this rank's part of it where the strategy divides weights."""
+        shard_network(self)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over its parameter groups and the schedule over the run's optimizer steps."""

@@ -1,10 +1,12 @@
 """Between backward and the optimizer step: the gradient is judged, its norm logged, and then clipped."""
 
 import lightning
-from torch import Tensor, nn, zeros_like
+from torch import Tensor, zeros_like
 from torch.optim import Optimizer
 
-from src.task.non_finite import NonFiniteGuard, gradient_norm, skips_on_device
+from src.strategy.apply import clips_itself
+from src.task.gradients import clip, total_norm
+from src.task.non_finite import NonFiniteGuard, skips_on_device
 
 SCALED = "16-mixed"
 
@@ -28,9 +30,12 @@ def judge_and_clip(
     trainer, step = task.trainer, task.global_step
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     parameters = [p for p in task.parameters() if p.grad is not None]
-    norm = gradient_norm(parameters)
-    # With fp16 an overflowing gradient is how the loss scaler finds its scale, and it skips that step itself.
-    judged = zeros_like(loss) if trainer.precision == SCALED else norm
+    norm = total_norm(parameters)
+    judged = norm
+    if trainer.precision == SCALED:
+        # An overflowing gradient is how the loss scaler finds its scale, and it skips that step itself. So only the
+        # loss is judged, and it takes a word between the ranks, who read one another's from the gradient elsewhere.
+        loss, judged = trainer.strategy.reduce(loss, reduce_op="mean"), zeros_like(loss)
     if judged_on_device(task, loss, optimizer):
         guard.defer(loss=loss, gradient_norm=judged, step=step, optimizer=optimizer)
         if every and (step + 1) % every == 0:
@@ -39,12 +44,8 @@ def judge_and_clip(
         guard.inspect(loss=loss.item(), gradient_norm=judged.item(), step=step, optimizer=optimizer)
     if every and step % every == 0:
         task.log("train/gradient_norm", norm)
-    if limit is None:
-        return
-    if algorithm == "value":
-        nn.utils.clip_grad_value_(parameters, limit)
-    else:
-        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    if limit is not None and not clips_itself(trainer.strategy):
+        clip(parameters, limit, norm, algorithm=algorithm)
 
 
 def judged_on_device(task: lightning.LightningModule, loss: Tensor, optimizer: Optimizer) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from src.data.batch import Batch
+from src.task.gathering import gather
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Collect(lightning.Callback):
 
     def __init__(self) -> None:
         self.kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        self.predictions: dict[str, np.ndarray] = {}
 
     def on_validation_batch_end(
         self,
@@ -38,17 +40,19 @@ class Collect(lightning.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         if outputs is not None:
-            self.kept.append((batch.rows.cpu(), batch.labels.cpu(), outputs.float().cpu()))
+            rows = batch.num_examples
+            self.kept.append((batch.rows[:rows], batch.labels[:rows], outputs[:rows].float()))
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """All batches of all ranks as arrays, sorted by row."""
+        if self.kept:
+            parts = (gather(torch.cat(parts), trainer).cpu().numpy() for parts in zip(*self.kept, strict=True))
+            rows, labels, probabilities = parts
+            order = np.argsort(rows, kind="stable")
+            self.predictions = {"rows": rows[order], "labels": labels[order], "probabilities": probabilities[order]}
 
     on_test_batch_end = on_validation_batch_end
-
-    def predictions(self) -> dict[str, np.ndarray]:
-        """All batches as arrays, sorted by row."""
-        if not self.kept:
-            return {}
-        rows, labels, probabilities = (torch.cat(parts).numpy() for parts in zip(*self.kept, strict=True))
-        order = np.argsort(rows, kind="stable")
-        return {"rows": rows[order], "labels": labels[order], "probabilities": probabilities[order]}
+    on_test_end = on_validation_end
 
 
 def evaluate_split(
@@ -58,9 +62,9 @@ def evaluate_split(
     split: Literal["val", "test"],
     make_trainer: Callable[..., lightning.Trainer],
 ) -> Evaluation:
-    """Metrics and predictions of `task` as it stands on one split, on one device, no example counted twice."""
+    """Metrics and predictions of `task` as it stands on one split, the same on every rank, no example counted twice."""
     collect = Collect()
     trainer = make_trainer(callbacks=[collect], logger=False)
     run = trainer.validate if split == "val" else trainer.test
     metrics = run(task, datamodule=data, verbose=False)[0]
-    return Evaluation(metrics=dict(metrics), predictions=collect.predictions())
+    return Evaluation(metrics=dict(metrics), predictions=collect.predictions)

@@ -11,9 +11,11 @@ from torch.optim import Optimizer
 from src.data.block import Block
 from src.errors import UserError
 from src.optimizer.groups import Decay
+from src.strategy.apply import shard_network
 from src.task.clipping import judge_and_clip
 from src.task.linear_cross_entropy import Loss, linear_cross_entropy
 from src.task.non_finite import NonFiniteGuard
+from src.task.objective import part_of_step
 from src.task.optimization import optimizer_and_schedule
 from src.task.perplexity import Perplexity
 from src.task.running_loss import RunningLoss
@@ -89,12 +91,13 @@ class LanguageModel(lightning.LightningModule):
     def training_step(self, batch: Block, batch_index: int) -> Tensor:
         """Mean loss per counted target, scaled so that accumulation gives the mean over all of the window.
 
-        Lightning divides by the number of micro-batches; `share` is this one's part of the window's counted targets.
+        `share` is this one's part of the window's counted targets on all ranks.
         """
         loss, count = self(batch), batch.num_tokens
         least_one = count.clamp(min=1)
         self.running_loss.add(loss.nll / least_one, count=count)
-        return loss.objective / least_one * batch.share * self.trainer.accumulate_grad_batches
+        accumulate = self.trainer.accumulate_grad_batches
+        return part_of_step(loss.objective / least_one, share=batch.share, accumulate=accumulate)
 
     def configure_gradient_clipping(
         self,
@@ -113,13 +116,16 @@ class LanguageModel(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """train/loss: mean over the counted targets of the epoch, dropout on, weights as they were at each step."""
         self.guard.read()
-        self.log("train/loss", self.running_loss.take_epoch())
+        self.log("train/loss", self.running_loss.take_epoch(self.trainer.strategy.reduce))
 
     def validation_step(self, batch: Block, batch_index: int) -> None:
-        self.val_perplexity.update(self(batch).nll, batch.num_tokens, batch.num_bytes)
+        self._measure(self.val_perplexity, batch)
 
     def test_step(self, batch: Block, batch_index: int) -> None:
-        self.test_perplexity.update(self(batch).nll, batch.num_tokens, batch.num_bytes)
+        self._measure(self.test_perplexity, batch)
+
+    def _measure(self, perplexity: Perplexity, batch: Block) -> None:
+        perplexity.update(self(batch).nll * batch.counts, batch.num_tokens, batch.num_bytes * batch.counts)
 
     def on_validation_epoch_end(self) -> None:
         self._report("val", self.val_perplexity)
@@ -130,6 +136,10 @@ class LanguageModel(lightning.LightningModule):
     def _report(self, split: str, perplexity: Perplexity) -> None:
         self.log_dict({f"{split}/{name}": value for name, value in perplexity.compute().items()})
         perplexity.reset()
+
+    def configure_model(self) -> None:
+        """The network becomes this rank's part of it where the strategy divides weights."""
+        shard_network(self)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over its parameter groups and the schedule over the run's optimizer steps."""

@@ -11,6 +11,7 @@ from src.errors import UserError
 from src.model.decoder import Decoder
 from src.optimizer.groups import Decay, parameter_groups
 from src.optimizer.muon import MuonAdamW
+from src.strategy.apply import build_optimizer
 
 
 def optimizer_and_schedule(
@@ -27,7 +28,8 @@ def optimizer_and_schedule(
     Raises:
         UserError: the network has no depths for layer_decay, or no blocks for Muon.
     """
-    optimizer = make_optimizer(parameter_groups(network, decay=decay, layer_decay=layer_decay))
+    groups = parameter_groups(network, decay=decay, layer_decay=layer_decay)
+    optimizer = build_optimizer(trainer.strategy, make_optimizer, groups)
     if isinstance(optimizer, MuonAdamW) and not isinstance(network, Decoder):
         raise UserError(
             f"optimizer=muon is for the matrices of blocks, and a {type(network).__name__} has no blocks; "

@@ -13,8 +13,10 @@ from src.data.passages import WordBlock
 from src.errors import UserError
 from src.model.recurrent_lm import RecurrentLanguageModel
 from src.optimizer.groups import Decay
+from src.strategy.apply import shard_network
 from src.task.clipping import judge_and_clip
 from src.task.non_finite import NonFiniteGuard
+from src.task.objective import part_of_step
 from src.task.optimization import optimizer_and_schedule
 from src.task.running_loss import RunningLoss
 from src.task.sampled_softmax import correction, draw, full_loss, inclusion, sampled_loss
@@ -74,8 +76,8 @@ class BidirectionalLanguageModel(lightning.LightningModule):
         losses = self.network.score(batch.ids, batch.lengths, sampled_loss, sample, self.correction)
         count = 2 * (batch.lengths - 1).sum()
         loss = torch.stack(losses).sum() / count
-        self.running_loss.add(loss, count=count)
-        return loss * batch.share * self.trainer.accumulate_grad_batches
+        self.running_loss.add(loss, count=count * batch.counts)
+        return part_of_step(loss, share=batch.share, accumulate=self.trainer.accumulate_grad_batches)
 
     def configure_gradient_clipping(
         self,
@@ -94,7 +96,7 @@ class BidirectionalLanguageModel(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         """train/sampled_loss: among the sample only, so it lies below val/loss and its level means nothing."""
         self.guard.read()
-        self.log("train/sampled_loss", self.running_loss.take_epoch())
+        self.log("train/sampled_loss", self.running_loss.take_epoch(self.trainer.strategy.reduce))
 
     def on_validation_epoch_start(self) -> None:
         self.totals = torch.zeros(3, dtype=torch.float64)
@@ -104,7 +106,8 @@ class BidirectionalLanguageModel(lightning.LightningModule):
     def validation_step(self, batch: WordBlock, batch_index: int) -> None:
         """Add the exact losses of a batch; nothing is drawn."""
         forward, reverse = self.network.score(batch.ids, batch.lengths, full_loss)
-        self.totals = self.totals.to(forward.device) + torch.stack((forward, reverse, (batch.lengths - 1).sum()))
+        found = torch.stack((forward, reverse, (batch.lengths - 1).sum()))
+        self.totals = self.totals.to(forward.device) + found * batch.counts
 
     test_step = validation_step
 
@@ -120,6 +123,10 @@ class BidirectionalLanguageModel(lightning.LightningModule):
         loss = (forward + reverse) / (2 * count)
         values = {"loss": loss, "loss_forward": forward / count, "loss_reverse": reverse / count, "ppl": math.exp(loss)}
         self.log_dict({f"{split}/{name}": value for name, value in values.items()})
+
+    def configure_model(self) -> None:
+        """The network becomes this rank's part of it where the strategy divides weights."""
+        shard_network(self)
 
     def configure_optimizers(self) -> Any:
         """The optimizer over its parameter groups and the schedule over the run's optimizer steps."""

@@ -1,4 +1,6 @@
-"""The training loss summed on its device, so that no step waits for the host."""
+"""The training loss summed on its device, so that no step waits for the host or for other ranks."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -31,8 +33,11 @@ class RunningLoss:
         self.window = None
         return taken
 
-    def take_epoch(self) -> float:
-        """Mean over the epoch so far, NaN if nothing was counted; the next epoch starts from nothing."""
-        total, count = (0.0, 0.0) if self.epoch is None else self.epoch.tolist()
+    def take_epoch(self, add_up: Callable[..., Tensor]) -> float:
+        """Mean over the epoch so far on all ranks, NaN if nothing was counted; the next epoch starts from nothing.
+
+        add_up: sums a tensor in place over the ranks, as `strategy.reduce` does with reduce_op="sum"; called once.
+        """
+        total, count = (0.0, 0.0) if self.epoch is None else add_up(self.epoch.clone(), reduce_op="sum").tolist()
         self.epoch = None
         return total / count if count else float("nan")
