@@ -1,5 +1,6 @@
 """Verified checkpoints: commit order, names, pruning, and what loading refuses."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -13,9 +14,9 @@ import torch
 
 from src.errors import UserError
 from src.run.checkpoint import VerifiedCheckpointIO, load_latest, load_verified
-from src.run.manifest import find_best, find_last, step_folder
+from src.run.manifest import find_best, find_last, read_manifest, step_folder
 from src.run.retention import replace_by_link
-from src.run.state_file import write_state
+from src.run.state_file import freeze, plain_data, write_state
 
 
 def state_of(step: int) -> dict[str, Any]:
@@ -162,10 +163,11 @@ def test_a_pickle_that_runs_code_is_refused_even_with_a_valid_manifest(
     if force:
         monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     canary, path = tmp_path / "canary", save(tmp_path / "c", 1)
+    manifest = read_manifest(path.parent)
+    assert manifest is not None
     torch.save({"x": Evil(canary)}, path)
-    manifest = json.loads((path.parent / "manifest.json").read_text())
-    manifest |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
-    (path.parent / "manifest.json").write_text(json.dumps(manifest))
+    facts = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+    dataclasses.replace(manifest, **facts).commit()
     for load in (path, tmp_path / "c" / "last.ckpt", tmp_path / "c" / "best.ckpt"):
         with pytest.raises(UserError, match=r"more than plain data|damaged"):
             load_verified(load)
@@ -226,9 +228,10 @@ def test_relinking_the_same_file_leaves_no_temporary_name(tmp_path: Path) -> Non
 def test_the_hash_of_the_writes_is_the_hash_of_the_file(tmp_path: Path) -> None:
     """Many tensors of odd sizes: torch must never write backwards."""
     state = {f"w{size}": torch.randn(size) for size in (0, 1, 3, 1000, 65537, 300_001)}
-    sha256, size = write_state(state, tmp_path / "x")
-    data = (tmp_path / "x").read_bytes()
-    assert (sha256, size) == (hashlib.sha256(data).hexdigest(), len(data))
+    for produce in (plain_data(state), freeze(plain_data(state))):
+        sha256, size = write_state(produce, tmp_path / "x")
+        data = (tmp_path / "x").read_bytes()
+        assert (sha256, size) == (hashlib.sha256(data).hexdigest(), len(data))
 
 
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")

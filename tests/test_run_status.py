@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import Diverged, UserError
+from src.errors import Diverged, RankFailed, UserError
 from src.run.folder import RunFolder
 from src.run.process import identify, is_gone
-from src.run.status import Terminated, exit_code, recording
+from src.run.signals import Interrupted, Terminated
+from src.run.status import exit_code, recording
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,6 +39,9 @@ ENDS = [
     (SystemExit("words"), "failed", 1),
     (KeyboardInterrupt(), "killed", 130),
     (Terminated(), "killed", 143),
+    (Terminated(signal.SIGUSR1), "killed", 143),
+    (Interrupted(), "killed", 130),
+    (RankFailed("Rank 1 was killed by SIGKILL", exit_code=137), "failed", 137),
     (SIGTERMException(), "killed", 143),
 ]
 
@@ -105,12 +109,13 @@ def test_a_disk_error_while_recording_does_not_hide_the_reason(tmp_path: Path, c
 RUN = """
 import signal, sys, time
 from src.run.folder import RunFolder
+from src.run.signals import listen
 from src.run.status import exit_code, recording
 # A shell that starts the tests in the background ignores SIGINT for all its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = RunFolder.claim(sys.argv[1])
 try:
-    with recording(folder):
+    with listen(), recording(folder):
         print("ready", flush=True)
         time.sleep(60)
 except BaseException as error:
@@ -129,14 +134,6 @@ def test_a_real_signal_is_recorded_by_name(tmp_path: Path, number: signal.Signal
     process.communicate()
     status = json.loads((path / "status.json").read_text())
     assert (status["state"], status["signal"], process.returncode) == ("killed", name, code)
-
-
-def test_a_handler_that_was_there_is_there_again(tmp_path: Path) -> None:
-    """The block leaves no trace in the process."""
-    before = signal.getsignal(signal.SIGTERM)
-    with recording(RunFolder.claim(tmp_path / "run")):
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_process_is_known_by_more_than_its_number() -> None:

@@ -1,5 +1,6 @@
 """Everything around a run that its config does not say: code, versions, machine, seed, data."""
 
+import functools
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +29,7 @@ def versions() -> dict[str, str | None]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
+@functools.cache  # parsing the metadata of all takes 20 ms, and every checkpoint asks
 def _version(name: str) -> str | None:
     try:
         return metadata.version(name)

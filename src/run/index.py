@@ -34,7 +34,7 @@ class RunRecord:
 
     @cached_property
     def state(self) -> str:
-        """running, finished, failed, killed (also: says running, but its process is gone) or unreadable."""
+        """A state of src.run.status; killed also where its process is gone, unreadable where nothing can be read."""
         state = self.status.get("state")
         if state == RUNNING and is_gone(self.status):
             return KILLED

@@ -1,22 +1,35 @@
-"""The manifest beside a checkpoint: what the file holds and its hash. Written last, it is the commit of the save."""
+"""The manifest beside a checkpoint: what its files are and their hashes. Written last, it is the commit of a save."""
 
+import hashlib
+import json
 import math
 import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from src.errors import UserError
-from src.run.files import read_json, write_json
+from src.run.files import write_text
 
-STATE_NAME, MANIFEST_NAME = "state.ckpt", "manifest.json"
+STATE_NAME, MANIFEST_NAME, SHARDS = "state.ckpt", "manifest.json", "shards"
 REPLACED = "-replaced"  # a checkpoint that is being saved a second time: still good until the new one is committed
+_OWN_HASH = "manifest_sha256"  # the last entry: the hash of the others; a manifest of version 0.2 has none
 _FOLDER = re.compile(rf"step-(\d{{8,}})({REPLACED})?")
+
+
+class FileFacts(TypedDict):
+    """What is known of a file besides its name."""
+
+    sha256: str
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """One committed checkpoint. `path` is its state file; `scores` holds None where a metric was not finite."""
+    """One committed checkpoint. `path` is its state file; `scores` holds None where a metric was not finite.
+
+    files: those beside the state file by their names in the folder, `shards/...`; empty where one process has it all.
+    """
 
     path: Path
     sha256: str
@@ -30,16 +43,27 @@ class Manifest:
     data: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str | None] = field(default_factory=dict)
     time: str = ""
+    files: dict[str, FileFacts] = field(default_factory=dict)
 
     @property
     def score(self) -> float | None:
         """The monitored metric; None when it was not measured or not finite."""
         return self.scores.get(self.monitor)
 
+    @property
+    def all_files(self) -> dict[str, FileFacts]:
+        """Of the folder, the state file among them."""
+        return {self.path.name: {"sha256": self.sha256, "bytes": self.bytes}, **self.files}
+
+    @property
+    def identity(self) -> str:
+        """One hash for all files together: that of the state file where it is the only one."""
+        hashes = [facts["sha256"] for _, facts in sorted(self.all_files.items())]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
     def commit(self) -> None:
         """Write the manifest; from here on the checkpoint counts."""
-        values = asdict(self)
-        write_json(self.path.with_name(MANIFEST_NAME), {**values, "path": self.path.name})
+        write_text(self.path.with_name(MANIFEST_NAME), _text({**asdict(self), "path": self.path.name}))
 
 
 def step_folder(checkpoints: Path, step: int) -> Path:
@@ -69,16 +93,26 @@ def step_folders(checkpoints: Path) -> list[Path]:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of one step folder; None if it is absent, damaged, or its state file has another size."""
-    values = read_json(folder / MANIFEST_NAME)
-    if values is None:
-        return None
+    """The manifest of one step folder; None if it is absent or damaged, or a file it names has another size."""
     try:
+        text = (folder / MANIFEST_NAME).read_bytes().decode()
+        values = json.loads(text)
+        if _OWN_HASH in values and text != _text({key: values[key] for key in values if key != _OWN_HASH}):
+            return None
+        values.pop(_OWN_HASH, None)
         manifest = Manifest(**{**values, "path": folder / str(values["path"])})
-        whole = manifest.path.parent == folder and manifest.path.stat().st_size == manifest.bytes
-    except (KeyError, TypeError, OSError):
+        whole = manifest.path.parent == folder and all((folder / n).parent == folder / SHARDS for n in manifest.files)
+        whole = whole and all((folder / n).stat().st_size == facts["bytes"] for n, facts in manifest.all_files.items())
+    except (KeyError, TypeError, ValueError, AttributeError, OSError, RecursionError):
         return None
     return manifest if whole else None
+
+
+def _text(values: dict[str, Any]) -> str:
+    """JSON that holds its own hash, so that a changed score or step is found as a changed weight is."""
+    body = json.dumps(values, indent=2, allow_nan=False)
+    sha256 = hashlib.sha256(body.encode()).hexdigest()
+    return json.dumps({**values, _OWN_HASH: sha256}, indent=2, allow_nan=False) + "\n"
 
 
 def committed(checkpoints: Path) -> list[Manifest]:

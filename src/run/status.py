@@ -2,31 +2,25 @@
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import Diverged, UserError
+from src.errors import Diverged, RankFailed, UserError
 from src.run.files import read_json, write_json
 from src.run.secrets import redact
+from src.run.signals import Interrupted, Terminated, blocked
 
 if TYPE_CHECKING:
     from src.run.folder import RunFolder
 
 RUNNING, FINISHED, FAILED, KILLED = "running", "finished", "failed", "killed"
+PREPARED, SUBMITTED = "prepared", "submitted"  # a batch job's run before its first attempt
 OUT_OF_MEMORY = 4  # exit code
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _REASON_LETTERS = 2000  # a CUDA message can quote a whole allocator dump
-
-
-class Terminated(SystemExit):
-    """SIGTERM arrived. A SystemExit, so that no `except Exception` keeps a run alive that was told to go."""
-
-    def __init__(self) -> None:
-        super().__init__(128 + signal.SIGTERM)
 
 
 def now() -> str:
@@ -43,8 +37,9 @@ def exit_code(error: BaseException) -> int:
     """The exit code a process must end with after `error`; never 0, because work that raised is not done."""
     number = killed_by(error)
     if number is not None:
-        return 128 + number
-    if isinstance(error, UserError | Diverged):
+        # SIGUSR1 and SIGUSR2 end a run as SIGTERM does.
+        return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+    if isinstance(error, UserError | Diverged | RankFailed):
         return error.exit_code
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
@@ -54,11 +49,13 @@ def exit_code(error: BaseException) -> int:
 
 
 def killed_by(error: BaseException) -> signal.Signals | None:
-    """The signal behind `error`. Lightning turns Ctrl-C into SystemExit(1), and SIGTERM into its own SystemExit."""
+    """The signal behind `error`. Lightning turns a KeyboardInterrupt into SystemExit(1)."""
     if isinstance(error, KeyboardInterrupt):
         return signal.SIGINT
     if isinstance(error, SystemExit):
-        if any(kind.__name__ in ("Terminated", "SIGTERMException") for kind in type(error).__mro__):
+        if isinstance(error, Terminated | Interrupted):
+            return error.received
+        if any(kind.__name__ == "SIGTERMException" for kind in type(error).__mro__):
             return signal.SIGTERM
         if isinstance(error.__context__, KeyboardInterrupt):
             return signal.SIGINT
@@ -76,19 +73,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 def recording(folder: "RunFolder", *, known: frozenset[str] = frozenset()) -> Iterator[None]:
     """Run the block as the run of `folder`: its end, good or bad, goes to status.json; exceptions pass on unchanged.
 
-    `known` are secret values (see secrets.find_secrets) that must not appear in a recorded reason. SIGTERM raises
-    Terminated inside the block, main thread only (Python allows handlers nowhere else).
+    `known` are secret values (see secrets.find_secrets) that must not appear in a recorded reason. That a signal ends
+    the block with an exception is the work of `signals.listen` around it.
     """
-    before = _set_sigterm(_raise_terminated)
     try:
         yield
     except BaseException as error:
-        _record_failure(folder, error, known)
+        with blocked():
+            _record_failure(folder, error, known)
         raise
     else:
-        _close(folder, state=FINISHED, exit_code=0)
+        with blocked():
+            _close(folder, state=FINISHED, exit_code=0)
     finally:
-        _set_sigterm(before)
         folder.release()
 
 
@@ -108,14 +105,3 @@ def _record_failure(folder: "RunFolder", error: BaseException, known: frozenset[
 def _close(folder: "RunFolder", **outcome: Any) -> None:
     fields = read_json(folder.status) or {}
     write_status(folder.status, **{**fields, **outcome, "ended": now()})
-
-
-def _raise_terminated(number: int, frame: Any) -> None:
-    raise Terminated
-
-
-def _set_sigterm(handler: Any) -> Any:
-    """Set the handler and return the one before; None means it was not set from Python or this is no main thread."""
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        return None
-    return signal.signal(signal.SIGTERM, handler)
