@@ -23,11 +23,16 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) -> the same shape and type."""
-        if x.device.type == "cpu" and not torch.compiler.is_compiling():
-            return _Eager.apply(x, self.weight, self.epsilon).to(x.dtype)
-        # Under autocast the queries of a QK-norm come in half precision; the gain stays what it is.
-        same = x.to(self.weight.dtype)
-        return functional.rms_norm(same, self.weight.shape, self.weight, self.epsilon).to(x.dtype)
+        return normalise(x, self.weight, self.epsilon)
+
+
+def normalise(x: Tensor, gain: Tensor, epsilon: float) -> Tensor:
+    """The norm of x (..., width) with a gain (width,)."""
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():
+        return _Eager.apply(x, gain, epsilon).to(x.dtype)
+    # Under autocast the queries of a QK-norm come in half precision; the gain stays what it is.
+    same = x.to(gain.dtype)
+    return functional.rms_norm(same, gain.shape, gain, epsilon).to(x.dtype)
 
 
 class _Eager(torch.autograd.Function):

@@ -1,5 +1,6 @@
 """The transformer language model: a decoder and a head over the vocabulary."""
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,12 +19,14 @@ class Transformer(Decoder):
         super().__init__(**trunk)
         vocab_size, width = self.embedding.weight.shape
         self.head = None if tie_embeddings else nn.Linear(width, vocab_size, bias=False)
+        self.gather: Callable[[Tensor], Tensor] | None = None  # makes a matrix whole whose rows lie on several ranks
         initialise(self)
 
     @property
     def output_weight(self) -> Tensor:
         """(V, D) matrix whose product with a hidden state is its logits; a loss may take it in pieces."""
-        return self.embedding.weight if self.head is None else self.head.weight
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return weight if self.gather is None else self.gather(weight)
 
     def forward(
         self, ids: Tensor, *, documents: Tensor | None = None, cache: Rows | None = None, last_only: bool = False
