@@ -1,0 +1,124 @@
+"""On a real Slurm of one node: two processes, a preemption, the next turn, and a sweep whose jobs end in three ways."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SMALL, door
+
+CLUSTER = Path(__file__).parent / "slurm" / "cluster.sh"
+MISSING = [name for name in ("sbatch", "slurmctld", "slurmd", "munged") if shutil.which(name) is None]
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"no {MISSING}: `tests/slurm/cluster.sh install` as root brings Slurm"),
+    pytest.mark.skipif(os.getuid() != 0, reason="slurmd starts jobs as root only"),
+]
+# Clocks, and what a process knows of itself alone.
+OF_THE_MACHINE = ("time/", "throughput/")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory):
+    """The environment of a Slurm that lives as long as this test session."""
+    folder = tmp_path_factory.mktemp("slurm")
+    subprocess.run([CLUSTER, "start", folder, str(two_free_ports())], check=True)
+    yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf"), "PYTHONPATH": str(ROOT)}
+    subprocess.run([CLUSTER, "stop", folder], check=True)
+
+
+def two_free_ports():
+    while True:
+        with ExitStack() as stack:
+            first, second = (stack.enter_context(socket.socket()) for _ in range(2))
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+
+
+@pytest.fixture
+def train(slurm):
+    """`train(...)` starts a door that waits for its jobs; what still runs after the test is stopped with it."""
+    with ExitStack() as started:
+
+        def start(*arguments, sweep=False):
+            command = [sys.executable, "-m", "src.train", *["-m"] * sweep, *SMALL, "hydra/launcher=slurm", *arguments]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            process = subprocess.Popen([*command, "hydra.launcher.poll_seconds=0.3"], cwd=ROOT, env=slurm, **pipes)
+            started.callback(process.wait)
+            started.callback(process.kill)
+            return process
+
+        yield start
+
+
+def until(question, *, of=None, seconds=120):
+    """Ask five times a second until the answer is true."""
+    end = time.monotonic() + seconds
+    while not (answer := question()):
+        assert time.monotonic() < end, "it did not happen"
+        assert of is None or of.poll() is None, of.communicate()
+        time.sleep(0.2)
+    return answer
+
+
+def measured(folder):
+    """metrics.csv without clocks."""
+    with open(folder / "metrics.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if not k.startswith(OF_THE_MACHINE)} for row in csv.DictReader(file)]
+
+
+def test_a_preempted_run_of_two_processes_ends_as_if_nothing_had_happened(slurm, train, tmp_path):
+    """Signal, save, requeue, second turn; and the same run on this machine, without Slurm or interruption."""
+    long = ["strategy=ddp", "trainer.devices=2", "trainer.max_epochs=40", "callbacks.early_stopping=null"]
+    folder = tmp_path / "run"
+    waiting = train(*long, f"hydra.run.dir={folder}", f"paths.output_dir={tmp_path}")
+    until(lambda: list(folder.glob("checkpoints/step-*/manifest.json")), of=waiting)
+    job = (folder / "job_id.txt").read_text().strip()
+    subprocess.run(["scancel", "--signal=USR1", job], env=slurm, check=True)
+    reference = door("train", *SMALL, *long, f"hydra.run.dir={tmp_path / 'alone'}", f"paths.output_dir={tmp_path}")
+    assert reference.returncode == 0, reference.stderr
+    output, errors = waiting.communicate(timeout=120)
+    log = (folder / "logs" / f"slurm-{job}.log").read_text()
+    assert waiting.returncode == 0, errors + log
+    assert output.splitlines()[-1] == f"job {job}  {folder}"
+    status = json.loads((folder / "status.json").read_text())
+    assert (status["state"], status["attempt"]) == ("finished", 2)
+    assert log.count("Asked to end after step") == 1
+    assert (folder / "logs" / "rank-1.log").read_text().count("rank 1 of 2") == 2
+    assert measured(folder) == measured(tmp_path / "alone")
+    assert scores_of(folder) == scores_of(tmp_path / "alone")
+
+
+def scores_of(folder):
+    result = json.loads((folder / "result.json").read_text())
+    return {name: value for name, value in result.items() if name.startswith(("val/", "test/", "steps", "best_"))}
+
+
+def test_a_sweep_tells_how_each_of_its_jobs_ended(slurm, train, tmp_path):
+    """One finishes, one diverges, one is killed so that it can say nothing; the waiting ends with the first failure."""
+    folders = [f"hydra.sweep.dir={tmp_path}", f"paths.output_dir={tmp_path / 'outputs'}"]
+    sweep = train("optimizer.lr=1e-3,1e30,2e-3", "trainer.max_epochs=12", *folders, sweep=True)
+    victim = tmp_path / "2"
+    until((victim / "logs" / "rank-0.json").exists, of=sweep)
+    os.kill(json.loads((victim / "logs" / "rank-0.json").read_text())["pid"], signal.SIGKILL)
+    output, errors = sweep.communicate(timeout=120)
+    assert sweep.returncode == 3, errors
+    assert output.count("\njob ") + output.startswith("job ") == 3
+    assert errors.count("Training diverged") >= 1
+    assert f"({victim}): ended without a word, FAILED to Slurm" in errors
+    states = [json.loads((tmp_path / str(n) / "status.json").read_text())["state"] for n in range(3)]
+    assert states == ["finished", "failed", "killed"]
+    assert "val/loss" in json.loads((tmp_path / "0" / "result.json").read_text())
