@@ -11,10 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from src.attention import naive, sdpa
-from src.check import rules_memory
+from src.check import device
 from src.check.activations import Form, activation_bytes
-from src.check.memory import plan_memory
-from src.check.rules_memory import GIB, Device, check_memory, free_memory, memory_rows, too_large
+from src.check.device import FRAMEWORK, GIB, Device, free_memory
+from src.check.memory import MOMENTS, plan_memory
+from src.check.rules_memory import check_memory, too_large
+from src.check.table import memory_rows
 from src.check.targets import import_target
 from src.errors import UserError
 from src.launch.build import count_parameters
@@ -36,7 +38,7 @@ BIG |= {"feed_forward_width": 5632, "max_length": 2048, "tie_embeddings": False}
 def config_of(*, rows, length, precision="32-true", attention="sdpa", optimizer=None, **trainer):
     return {
         "data": {"batch_size": rows, "max_length": length},
-        "model": {"attention": {"_target_": f"src.attention.{attention}.attend"}, "checkpointing": "none"},
+        "model": {"attention": {"_target_": f"src.attention.{attention}.attend"}},
         "optimizer": optimizer or {"_target_": "torch.optim.AdamW"},
         "task": {"loss_chunk": None},
         "trainer": {"precision": precision, "accelerator": "cpu", "devices": 1, **trainer},
@@ -96,20 +98,6 @@ def test_activations_of_a_decoder_are_what_autograd_saves(attention, precision, 
     assert activation_bytes(network, form).kept == pytest.approx(found, rel=0.1)
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-@pytest.mark.parametrize("sizes", [{}, {"num_layers": 2, "width": 96}])
-def test_activations_of_a_bilstm_are_what_autograd_saves(sizes, precision):
-    if precision == "bf16-mixed" and not torch.cpu._is_avx512_bf16_supported():
-        pytest.skip("oneDNN's bf16 kernel is not on this processor")
-    network = BiLSTM(**{"vocab_size": 50, "width": 32, "hidden": 64} | sizes, parallel_directions=False)
-    ids, lengths = torch.randint(1, 50, (16, 40)), torch.full((16,), 40)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16-mixed"):
-        found = saved_bytes(network, lambda: network(ids, lengths))
-    number = 4 if precision == "32-true" else 2
-    form = Form(rows=16, length=40, number=number, stream=4, cuda=False, attention="none")
-    assert activation_bytes(network, form).kept == pytest.approx(found, rel=0.25)
-
-
 class Living(TorchDispatchMode):
     """Counts bytes of all storages that operators make, from birth to death."""
 
@@ -158,16 +146,16 @@ def peak_of_a_step(make_network, *, rows, length, precision):
 @pytest.mark.parametrize("checkpointing", ["none", "blocks", "selective"])
 @pytest.mark.parametrize(
     ("attention", "precision", "rows", "length"),
-    [("sdpa", "bf16-mixed", 8, 128), ("sdpa", "32-true", 1, 32), ("naive", "32-true", 1, 128)],
+    [("sdpa", "bf16-mixed", 8, 128), ("sdpa", "32-true", 8, 128), ("naive", "32-true", 1, 128)],
 )
 def test_the_planned_peak_is_that_of_a_real_step(attention, rows, length, checkpointing, precision):
-    """Never below, since that would let a run die; at most a quarter above."""
+    """Within 5 %; a batch of one row may be planned higher, since gradients of the block at work are not there yet."""
     options = {"max_length": length, "attention": BACKENDS[attention], "checkpointing": checkpointing}
     make = partial(Transformer, **SIZES, **options)
     network, peak = peak_of_a_step(make, rows=rows, length=length, precision=precision)
     config = config_of(rows=rows, length=length, precision=precision, attention=attention)
-    assert peak <= plan_memory(config, network, cuda=False).total * 1.02
-    assert plan_memory(config, network, cuda=False).total <= peak * 1.25
+    planned = plan_memory(config, network, cuda=False).total
+    assert 0.95 * peak <= planned <= (1.05 if rows > 1 else 1.15) * peak
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "conf" / "optimizer").glob("*.yaml")), ids=lambda path: path.stem)
@@ -184,14 +172,22 @@ def test_optimizer_state_is_what_the_optimizer_keeps(path):
     held = [part for state in optimizer.state.values() for part in state.values() if isinstance(part, Tensor)]
     kept = sum(tensor.nbytes for tensor in held if tensor.ndim > 0)
     config = config_of(rows=1, length=16, optimizer=settings)
-    assert plan_memory(config, network, cuda=False).optimizer == kept
+    assert plan_memory(config, network, cuda=False).parts["optimizer"].step == kept
 
 
 def test_frozen_weights_have_neither_gradient_nor_state():
     network = Transformer(**SIZES, max_length=16).requires_grad_(False)
     network.norm.requires_grad_(True)
-    plan = plan_memory(config_of(rows=1, length=16), network, cuda=False)
-    assert (plan.gradients, plan.optimizer, plan.copies) == (64 * 4, 2 * 64 * 4, 0)
+    parts = plan_memory(config_of(rows=1, length=16), network, cuda=False).parts
+    assert [parts[name].step for name in ("gradients", "optimizer", "half copies")] == [64 * 4, 2 * 64 * 4, 0]
+
+
+def test_averages_of_the_weights_are_one_more_copy():
+    network = Transformer(**SIZES, max_length=16)
+    config = config_of(rows=1, length=16)
+    plain = plan_memory(config, network, cuda=False)
+    config["callbacks"] = {"ema": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging"}, "none": None}
+    assert plan_memory(config, network, cuda=False).total - plain.total == plain.parts["weights"].step
 
 
 def big(**options):
@@ -203,9 +199,9 @@ def test_a_billion_weights_at_8_by_2048_do_not_fit_into_24_gib(monkeypatch):
     """On the meta device: the exact count of weights, and the sentence with the part that is too large."""
     network = big()
     assert sum(parameter.numel() for parameter in network.parameters()) == 1_100_048_384
-    monkeypatch.setattr(rules_memory, "free_memory", lambda *_: 24 * GIB)
+    monkeypatch.setattr(device, "free_memory", lambda *_: 24 * GIB)
     config = config_of(rows=8, length=2048, precision="bf16-mixed", attention="auto")
-    with pytest.raises(UserError, match=r"of them for activations; this machine has 24.0. Try model.checkpointing=bl"):
+    with pytest.raises(UserError, match=r"of them for activations; this machine has 24.0. Try data.batch_size=1 accu"):
         check_memory(config, network)
     config = config_of(rows=1, length=2048, precision="bf16-true", attention="auto")
     check_memory(config, big(checkpointing="blocks"))
@@ -219,18 +215,33 @@ def test_a_bigger_batch_or_accumulation_never_needs_less():
     assert totals == sorted(totals)
 
 
-def test_the_way_out_is_one_that_helps():
-    """Where weights, gradients and optimizer alone are too large, no smaller batch is offered."""
-    config = config_of(rows=8, length=64)
-    plan = plan_memory(config, big(), cuda=True)
-    fixed = plan.weights + plan.gradients + plan.optimizer
-    some, none = (too_large(config, plan, Device("Z9", size, cuda=True)) for size in (fixed + 1, fixed - 1))
-    assert "data.batch_size below 8" in some
-    assert "data.batch_size" not in none
-    assert "precision=bf16_true" in none
-    half = config_of(rows=1, length=64, precision="bf16-true")
-    assert "precision" not in too_large(half, plan, Device("Z9", fixed, cuda=True))
-    assert too_large(config, plan, Device("Z9", plan.total, cuda=True)) is None
+def refusal(config, network, size):
+    return too_large(config, network, Device("Z9", size, cuda=True))
+
+
+def test_the_ways_out_help_and_the_cheapest_comes_first():
+    """A second forward costs a third of the time, smaller batches some of the speed, devices money, bf16 precision."""
+    network, config = big(), config_of(rows=8, length=2048, precision="bf16-mixed", attention="auto")
+    config["model"]["checkpointing"] = "none"
+    config["trainer"] |= {"accelerator": "gpu", "strategy": "auto", "num_nodes": 1}
+    total = plan_memory(config, network, cuda=True).total + FRAMEWORK[True]
+    assert refusal(config, network, total) is None
+    sentence = refusal(config, network, total - 1)
+    ways = ("model.checkpointing=blocks (", "data.batch_size=4 accumulation=batches accumulation.batches=2 (")
+    ways += ("strategy=fsdp trainer.devices=8 (", "precision=bf16_true (", "a smaller model or a device")
+    places = [sentence.index(way) for way in ways]
+    assert places == sorted(places)
+
+
+def test_where_no_change_is_enough_alone_they_are_offered_together():
+    network, config = big(), config_of(rows=8, length=2048, precision="bf16-mixed", attention="auto")
+    config["model"]["checkpointing"] = "none"
+    config["trainer"] |= {"accelerator": "gpu", "strategy": "auto", "num_nodes": 1}
+    together = "model.checkpointing=blocks with data.batch_size={} accumulation=batches accumulation.batches={}"
+    assert f"Try {together.format(4, 2)} (" in refusal(config, network, 24 * GIB)
+    assert f"Try {together.format(1, 8)} with strategy=fsdp trainer.devices=8 (" in refusal(config, network, 12 * GIB)
+    # Where the state of one shard of many is too large, nothing is promised.
+    assert "Try a smaller model or a device with more memory." in refusal(config, network, 2 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -244,11 +255,15 @@ def test_the_way_out_is_one_that_helps():
 )
 def test_the_table_adds_up_for_every_network(network):
     config = config_of(rows=2, length=8)
-    *parts, total, device = memory_rows(config, network)
-    assert sum(row["GiB"] for row in parts if row["GiB"] != "not estimated") == pytest.approx(total["GiB"])
-    assert device["memory"] == "this machine has"
-    estimated = parts[4]["GiB"] != "not estimated"
-    assert (parts[4]["memory"], estimated) == ("activations", not isinstance(network, torch.nn.Linear))
+    plan = plan_memory(config, network, cuda=False)
+    *parts, total, framework, needed = memory_rows(config, network, plan, Device("Z9", GIB, cuda=False))
+    for moment in MOMENTS:
+        sizes = [float(row[moment]) for row in parts if moment in row]
+        assert sum(sizes) == pytest.approx(float(total[moment]), abs=0.005 * (1 + len(sizes)))
+        assert float(needed[moment]) == pytest.approx(float(total[moment]) + float(framework[moment]), abs=0.011)
+    assert needed["how"] == "Z9 has 1,024.00"
+    without = [row["how"] for row in parts if row["MiB per device"] == "activations" and len(row) == 2]
+    assert len(without) == isinstance(network, torch.nn.Linear)
 
 
 def test_free_memory_is_the_least_of_what_the_machine_and_its_container_say(tmp_path):
@@ -264,11 +279,10 @@ def test_free_memory_is_the_least_of_what_the_machine_and_its_container_say(tmp_
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")))
 def test_every_model_has_a_plan(compose, name):
-    """At its own settings on 24 GiB in bf16: of all the choices only transformer_1b is refused."""
+    """At its own settings on 24 GiB in bf16: only the choices of a billion weights and more are refused."""
     composed = compose(f"model={name}", "precision=bf16", "trainer=cpu", "paths.run_dir=x")
     config = plain(composed)
     network = build_on_meta(config)
-    plan = plan_memory(config, network, cuda=False)
-    assert plan.weights >= 4 * count_parameters(network)
-    refused = too_large(config, plan, Device("Z9", 24 * GIB, cuda=False))
-    assert (refused is not None) == (name == "transformer_1b")
+    assert plan_memory(config, network, cuda=False).parts["weights"].step >= 4 * count_parameters(network)
+    refused = too_large(config, network, Device("Z9", 24 * GIB, cuda=False))
+    assert (refused is not None) == (name in ("transformer_1b", "llama_70b"))

@@ -1,11 +1,12 @@
 """Combinations that are refused, each beside its nearest legal neighbour."""
 
 import copy
+import sys
 from typing import Any
 
 import pytest
 
-from src.check import rules_data, rules_monitor, rules_task, rules_trainer
+from src.check import rules_monitor, rules_strategy, rules_task, rules_trainer
 from src.check.facts import ask
 from src.check.rules import RULES, check_rules
 from src.errors import UserError
@@ -35,6 +36,21 @@ LRM = {"rate": {"_target_": "lightning.pytorch.callbacks.LearningRateMonitor"}}
 GPU = {"cuda": True, "bf16": True}
 OLD_GPU = {"cuda": True, "bf16": False}
 CPU = {"cuda": False, "bf16": False}
+
+DDP = {"_target_": rules_strategy.DATA_PARALLEL}
+ZERO1 = {**DDP, "shard_optimizer": True}
+FSDP = {"_target_": rules_strategy.SHARDED}
+SPLIT = {**FSDP, "tensor_parallel_size": 2}
+DEEP = {"_target_": rules_strategy.DEEPSPEED, "stage": 2}
+TWO = {"trainer.devices": 2, "trainer.num_nodes": 1}
+LLAMA = {"model": {"_target_": rules_task.TRANSFORMER, "vocab_size": 5000, "num_heads": 4, "num_kv_heads": 1}}
+MUON = {"optimizer._target_": rules_task.MUON, "model._target_": rules_task.TRANSFORMER}
+SAMPLES = {"callbacks": {"samples": {"_target_": "src.callbacks.samples.Samples"}}}
+UNFREEZING = {"task.unfreeze_every": 1, "model._target_": rules_task.TRANSFORMER_CLASSIFIER}
+AVERAGE = {"callbacks": {"average": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging"}}}
+
+JOB = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 0, "gpu_type": None, "time": "1:00:00", "signal_seconds": 120}
+ON_CPU = {"trainer.accelerator": "cpu"}
 
 # Facts, changes, and the key the refusal begins with ("" = legal).
 CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
@@ -113,6 +129,56 @@ CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
     (CPU, {"model.pooling": "mean"}, "model.pooling (mean)"),
     (CPU, {"model.pooling": "mean", "data.pad_to_max_length": True, "data.bucket_batches": 0}, ""),
     (CPU, {"model.pooling": "mean_max"}, ""),
+    (CPU, {"trainer.strategy": "ddp"}, "trainer.strategy (ddp)"),
+    (CPU, {"trainer.strategy": {"_target_": rules_task.BILSTM}}, "trainer.strategy (src.model.bilstm.BiLSTM)"),
+    (CPU, {"trainer.strategy": DDP, **TWO}, ""),
+    (CPU, {"trainer.strategy": DEEP, **TWO}, "trainer.strategy (DeepSpeed) trains on CUDA"),
+    (GPU, {"trainer.strategy": DEEP, **TWO, "trainer.accelerator": "cpu"}, "trainer.strategy (DeepSpeed) trains"),
+    (GPU, {"trainer.strategy": DEEP, **TWO, "trainer.gradient_clip_algorithm": "value"}, "trainer.gradient_clip_algo"),
+    (GPU, {"trainer.strategy": DEEP, **TWO, "task.non_finite": "skip"}, "task.non_finite (skip)"),
+    (GPU, {"trainer.strategy": DEEP, **TWO, "trainer.accumulate_grad_batches": 2}, "trainer.accumulate_grad_batches"),
+    (GPU, {"trainer.strategy": DEEP, **TWO, "model.compile": "block"}, "model.compile (block)"),
+    (GPU, {"trainer.strategy": DEEP, **TWO, "resume": "auto"}, "resume (auto)"),
+    (CPU, {"trainer.strategy": FSDP, "trainer.devices": 3}, ""),
+    (CPU, {"trainer.strategy": SPLIT, "trainer.devices": 3}, "trainer.strategy.tensor_parallel_size (2)"),
+    (CPU, {"trainer.strategy": {**FSDP, "shard_size": 2}, "trainer.devices": 4}, ""),
+    (CPU, {"trainer.strategy": {**FSDP, "shard_size": 2}, "trainer.devices": 3}, "trainer.strategy.shard_size (2)"),
+    (CPU, {"trainer.strategy": {**SPLIT, "shard_size": 2}, "trainer.devices": 6}, "trainer.strategy.shard_size (2)"),
+    (CPU, {"trainer.strategy": SPLIT, "trainer.devices": 2}, ""),
+    (CPU, {"trainer.strategy": SPLIT, **TWO, "model._target_": rules_task.BILSTM}, "trainer.strategy.tensor_parallel"),
+    (CPU, {"trainer.strategy": SPLIT, **TWO, **LLAMA}, "model.num_kv_heads (1)"),
+    (CPU, {"trainer.strategy": SPLIT, **TWO, **SAMPLES}, "callbacks.samples"),
+    (CPU, {"trainer.strategy": FSDP, **TWO, **SAMPLES}, ""),
+    (CPU, {"trainer.strategy": FSDP, **TWO, **MUON}, "optimizer=muon"),
+    (CPU, {"trainer.strategy": ZERO1, **TWO, **MUON}, "optimizer=muon"),
+    (CPU, {"trainer.strategy": DDP, **TWO, **MUON}, ""),
+    (GPU, {"trainer.strategy": FSDP, **TWO, "trainer.precision": "16-mixed", "optimizer.fused": False}, "trainer.prec"),
+    (GPU, {"trainer.strategy": DDP, **TWO, "trainer.precision": "16-mixed", "optimizer.fused": False}, ""),
+    (CPU, {"trainer.strategy": FSDP, **TWO, "trainer.precision": "bf16-true"}, ""),
+    (CPU, {"trainer.strategy": FSDP, **TWO, "model.compile": "stack"}, "model.compile (stack)"),
+    (CPU, {"trainer.strategy": FSDP, **TWO, "model.compile": "block"}, ""),
+    (CPU, {"trainer.strategy": SPLIT, **TWO, "model.compile": "block"}, "model.compile (block)"),
+    (CPU, {"trainer.strategy": FSDP, **TWO, **AVERAGE}, "callbacks.average (EMAWeightAveraging)"),
+    (CPU, {"trainer.strategy": DDP, **TWO, **AVERAGE}, ""),
+    (CPU, {"data.batch_size": 64, "accumulation.tokens": 6400}, ""),
+    (CPU, {"data.batch_size": 64, "accumulation.tokens": 6399}, "accumulation.tokens (6399)"),
+    (CPU, {"trainer.strategy": DDP, **TWO, "data.batch_size": 64, "accumulation.tokens": 12799}, "accumulation.tokens"),
+    (CPU, {"trainer.strategy": DDP, **TWO, "data.batch_size": 64, "accumulation.tokens": 12800}, ""),
+    (CPU, {"trainer.strategy": DDP, **TWO, **UNFREEZING}, "task.unfreeze_every (1)"),
+    (CPU, UNFREEZING, ""),
+    (CPU, {"trainer.strategy": FSDP, **TWO, "task.adversarial": 5.0}, "task.adversarial (5.0)"),
+    (CPU, {"trainer.strategy": ZERO1, **TWO, "task.adversarial": 5.0}, ""),
+    (CPU, {**TWO, "trainer.strategy": DDP, "trainer.devices": "auto"}, "trainer.devices"),
+    (CPU, {**TWO, "trainer.strategy": DDP, "logger": {"wandb": {"api_key": "0123456789"}}}, "logger.wandb.api_key"),
+    (CPU, {"logger": {"wandb": {"api_key": "0123456789"}}}, ""),
+    (CPU, {**ON_CPU, "launcher": JOB}, ""),
+    (CPU, {**ON_CPU, "launcher": JOB, "trainer.devices": [0]}, "trainer.devices"),
+    (CPU, {**ON_CPU, "launcher": {**JOB, "nodes": 2}}, "launcher.nodes"),
+    (CPU, {**ON_CPU, "launcher": {**JOB, "gpu_type": "h100"}}, "launcher.gpu_type"),
+    (CPU, {**ON_CPU, "launcher": {**JOB, "partition": "a b"}}, "launcher.partition"),
+    (CPU, {**ON_CPU, "launcher": {**JOB, "time": "soon"}}, "launcher.time"),
+    (CPU, {**ON_CPU, "launcher": {**JOB, "time": 3}}, "launcher.time"),
+    (CPU, {**ON_CPU, "launcher": {**JOB, "time": 4}}, ""),
 ]  # fmt: skip
 
 
@@ -154,7 +220,7 @@ def test_every_rule_refuses_something_in_the_table_and_knows_an_empty_config() -
 def test_every_rule_that_is_written_is_in_the_list() -> None:
     written = {
         name
-        for module in (rules_data, rules_monitor, rules_task, rules_trainer)
+        for module in {sys.modules[rule.__module__] for rule in RULES}
         for name, value in vars(module).items()
         if getattr(value, "__annotations__", {}).keys() == {"config", "facts", "return"}
     }

@@ -10,16 +10,25 @@ from src.launch.door import job, open_door
 @job
 def main(composed: DictConfig) -> None:
     """Compose, check every name, type and combination, build the network without memory; train nothing."""
-    from src.check.rules_memory import memory_rows
+    from src.check.device import device_memory
+    from src.check.duration import duration_of
+    from src.check.memory import plan_memory
+    from src.check.rules_memory import check_memory
+    from src.check.table import cache_line, memory_rows, time_rows
     from src.launch.plan import describe
-    from src.launch.preflight import build_on_meta, preflight
+    from src.launch.planning import take_planning
+    from src.launch.preflight import examine
     from src.launch.show import show_config, show_rows
 
-    config = preflight(composed, run_dir="<run folder>")
+    planning, device = take_planning(composed)
+    config, network = examine(composed, run_dir="<run folder>", elsewhere=device is not None)
+    device = device_memory(config) if device is None else device
     show_config(config, title="config")
-    network = build_on_meta(config)
-    show_rows(memory_rows(config, network))
-    print(describe(config, network))
+    show_rows(memory_rows(config, network, plan_memory(config, network, cuda=device.cuda), device))
+    show_rows(time_rows(duration_of(config, network, device, planning)))
+    print(cache_line(network, length=config["data"]["max_length"]) or "", end="\n")
+    print(describe(config, network, here=planning.device is None and not config["launcher"]))
+    check_memory(config, network, device)
     print("ok")
 
 

@@ -15,9 +15,10 @@ from src.model.decoder import Decoder
 from src.model.transformer import Transformer
 
 FLOAT = 4
-# What oneDNN's LSTM keeps for its backward beside inputs and outputs, in float32 and in bfloat16: bytes per step and
-# hidden unit, and per step and the larger of hidden units and inputs. Measured, torch 2.13, 64 units or more.
-LSTM_WORKSPACE = {4: (38, 25), 2: (24, 21)}
+# Bytes that oneDNN's LSTM fills per step of one direction, in float32 and in bfloat16 (it reserves more, for which the
+# system makes no pages): what it keeps, output included, per hidden unit; and what a backward adds per hidden unit, per
+# the wider of inputs and hidden units, and per input. Measured, torch 2.13, 64 to 512 inputs, 128 to 512 units.
+LSTM = {4: (24.3, 21.0, 13.0, 4.0), 2: (12.5, 8.5, 12.0, 6.0)}
 # SDPA on a CPU takes one mask for all documents of a row up to about this length, and behind it a call per document.
 MASKED_LENGTH = 512
 
@@ -32,6 +33,8 @@ class Form:
     stream: int  # bytes of a number between the blocks
     cuda: bool
     attention: str  # naive, sdpa, flash, flex or auto; another word where nothing attends
+    tensor: int = 1  # ranks that split heads and hidden units; the stream between the blocks is whole on each
+    checkpointing: str | None = None  # None: what the network says
 
     @property
     def tokens(self) -> int:
@@ -39,9 +42,11 @@ class Form:
 
 
 class Activations(NamedTuple):
-    """Bytes that are there when the forward has ended, and those that the backward of its last part adds to them."""
+    """Bytes at the end of a forward, of them those of all layers and of one, and what the backward of a layer adds."""
 
     kept: int
+    layers: int
+    layer: int
     working: int
 
 
@@ -50,18 +55,24 @@ def activation_bytes(network: nn.Module, form: Form) -> Activations | None:
     if isinstance(network, Decoder):
         return DecoderBytes(network, form).total()
     if isinstance(network, BiLSTM):
-        return Activations(kept=bilstm_bytes(network, form), working=0)
+        return bilstm_bytes(network, form)
     return None
 
 
-def bilstm_bytes(network: BiLSTM, form: Form) -> int:
-    """Two directions: inputs, outputs, the kernel's workspace, the index of flipped steps; as on a CPU."""
-    lstm, total = network.lstm, 0
-    per_unit, per_widest = LSTM_WORKSPACE[min(form.number, FLOAT)]
+def bilstm_bytes(network: BiLSTM, form: Form) -> Activations:
+    """Inputs, outputs and workspaces of both directions, which go backward at once or one after the other; on a CPU."""
+    lstm, number = network.lstm, min(form.number, FLOAT)
+    per_unit, work_per_unit, per_widest, per_input = LSTM[number]
+    kept, working = [], 0.0
     for layer in range(lstm.num_layers):
         inputs, units = lstm.input_size if layer == 0 else 2 * lstm.hidden_size, lstm.hidden_size
-        total += 2 * ((inputs + units) * form.number + units * per_unit + max(inputs, units) * per_widest + 8)
-    return form.tokens * total
+        # Inputs in float32 and, if that is another type, in that of the kernel.
+        read = inputs * (FLOAT if number == FLOAT else FLOAT + number)
+        kept.append(int(2 * form.tokens * (read + units * per_unit + 8)))
+        # The gradient of the output comes first.
+        work = units * (FLOAT + work_per_unit) + max(inputs, units) * per_widest + inputs * per_input
+        working = max(working, form.tokens * work * (2 if network.parallel_directions else 1))
+    return Activations(kept=sum(kept), layers=sum(kept), layer=kept[0], working=int(working))
 
 
 class DecoderBytes:
@@ -71,11 +82,12 @@ class DecoderBytes:
         block = decoder.blocks[0]
         assert isinstance(block, Block)
         self.form = form
-        self.num_layers, self.checkpointing = len(decoder.blocks), block.checkpointing
+        self.num_layers, self.checkpointing = len(decoder.blocks), form.checkpointing or block.checkpointing
         self.width = decoder.embedding.embedding_dim
-        self.hidden = block.feed_forward.down.in_features
-        self.num_heads = decoder.num_heads
-        self.queries, self.keys = (heads * decoder.head_width for heads in (decoder.num_heads, decoder.num_kv_heads))
+        self.hidden = block.feed_forward.down.in_features // form.tensor
+        self.num_heads = decoder.num_heads // form.tensor
+        kv_heads = decoder.num_kv_heads // form.tensor
+        self.queries, self.keys = (heads * decoder.head_width for heads in (self.num_heads, kv_heads))
         self.qk_norm = block.attention.q_norm is not None
         self.dropout, self.attention_dropout = decoder.dropout.p, block.attention.dropout
         # On a CPU SDPA computes all scores when it has to drop some.
@@ -94,7 +106,10 @@ class DecoderBytes:
         ends = self.noise(self.form.stream) + self.norm(self.width) + 3 * 8
         working = whole - kept_of_block + self.working()
         return Activations(
-            kept=self.form.tokens * (self.num_layers * kept_of_block + ends), working=self.form.tokens * working
+            kept=self.form.tokens * (self.num_layers * kept_of_block + ends),
+            layers=self.form.tokens * self.num_layers * kept_of_block,
+            layer=self.form.tokens * kept_of_block,
+            working=self.form.tokens * working,
         )
 
     def block(self) -> int:
@@ -124,7 +139,7 @@ class DecoderBytes:
     def working(self) -> int:
         """Gradients inside one block's backward: of the feed-forward or, where they are kept, of the scores."""
         scores = 2 * self.num_heads * self.form.length * FLOAT if self.keeps_scores else 0
-        return 2 * self.width * self.form.stream + max(3 * self.hidden * self.form.number, scores)
+        return 2 * self.width * self.form.stream + max(2 * self.hidden * self.form.number, scores)
 
     def norm(self, width: int) -> int:
         """CUDA keeps its input, the CPU its normalised form in fp32; both one scale."""

@@ -6,10 +6,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Facts:
-    """cuda: training may use a CUDA device; bf16: the training device has bf16 units."""
+    """cuda: training may use a CUDA device; bf16: the training device has bf16 units; elsewhere: it is not here."""
 
     cuda: bool
     bf16: bool
+    elsewhere: bool = False
 
 
 def ask(config: dict[str, Any], key: str, default: Any = None) -> Any:

@@ -1,97 +1,116 @@
 """Memory that one training step needs on its device, part by part, from the config and the network's shapes alone."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from src.check.activations import Form, activation_bytes
+from src.check.activations import Activations, Form, activation_bytes
 from src.check.facts import ask
+from src.check.layout import Layout, layout_of
+from src.check.state import BYTES, FLOAT, MUON_WORK, Moments, StateBytes, sizes_of
+from src.check.wording import made_of
 from src.model.transformer import Transformer
+from src.optimizer.muon import MuonAdamW
 from src.task.linear_cross_entropy import CPU_CHUNK, GPU_CHUNK
 
-# Bytes of a weight, and of a number in matrix products.
-BYTES = {
-    "64-true": (8, 8),
-    "32-true": (4, 4),
-    "bf16-mixed": (4, 2),
-    "16-mixed": (4, 2),
-    "bf16-true": (2, 2),
-    "16-true": (2, 2),
-}
+MOMENTS = ("loss", "backward begins", "backward ends", "optimizer step")
 
 
-class Plan(NamedTuple):
-    """Bytes at the peak of a step: the forward has ended, and the gradients of the step before are still there."""
+@dataclass(frozen=True)
+class Plan:
+    """Bytes on one rank by part and moment of a step; `parts` without an entry for activations: no formula is known.
 
-    weights: int
-    gradients: int
-    optimizer: int
-    copies: int  # autocast's, of the matrices in half precision
-    activations: int | None  # what the backward needs; None for a network without a formula
-    loss: int
+    host: bytes of the machine's memory that offloading takes for this rank. how: what each part is made of.
+    """
+
+    parts: dict[str, Moments]
+    host: int
+    how: dict[str, str]
+
+    @property
+    def sums(self) -> tuple[int, ...]:
+        return tuple(sum(sizes) for sizes in zip(*self.parts.values(), strict=True))
 
     @property
     def total(self) -> int:
-        return sum(size or 0 for size in self)
+        """At the moment that needs most."""
+        return max(self.sums)
+
+    @property
+    def peak(self) -> dict[str, int]:
+        """The parts at that moment."""
+        moment = self.sums.index(self.total)
+        return {name: sizes[moment] for name, sizes in self.parts.items()}
 
 
 def plan_memory(config: dict[str, Any], network: nn.Module, *, cuda: bool) -> Plan:
-    """`network` is that of the resolved `config` and may be on the meta device; `cuda`: it is trained on a GPU.
-
-    Python, torch and CUDA themselves take half a GiB to a GiB more.
-    """
+    """`network` is that of the resolved `config` and may be on the meta device; `cuda`: it is trained on a GPU."""
     weight, number = BYTES[ask(config, "trainer.precision")]
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    layout, accumulates = layout_of(config), ask(config, "trainer.accumulate_grad_batches", 1) > 1
+    sizes = sizes_of(network, config, tensor=layout.tensor)
+    state = StateBytes(sizes, layout, weight=weight, number=number, accumulates=accumulates)
+    form = form_of(config, layout, number=number, stream=state.weight, cuda=cuda)
+    found = activation_bytes(network, form)
     buffers = sum(buffer.nbytes for buffer in network.buffers())
-    form = Form(
+    averages = averages_of(config) * (sizes.all * weight + buffers)
+    parts = {
+        "weights": Moments(*(size + buffers for size in state.weights())),
+        "gathered weights": state.gathered(),
+        "gradients": state.gradients(),
+        "in transit": state.in_transit(),
+        "optimizer": state.optimizer(),
+        "averages": Moments.always(averages),
+        "half copies": state.copies(checkpointed=ask(config, "model.checkpointing", "none") != "none"),
+        "loss": loss_bytes(network, form, found, chunk=ask(config, "task.loss_chunk"), weight=state.weight),
+        "work of the step": Moments(step=muon_work(config, network)),
+    }
+    if found is not None:
+        # A backward works on one layer at a time and frees it; what stands behind the layers goes first.
+        in_backward = (found.layers + found.working, found.layer + found.working)
+        parts["activations"] = Moments(found.kept, *in_backward)
+    compiled = ask(config, "model.compile", "none") != "none"
+    return Plan(parts, state.host(), made_of(state, form, found, buffers=buffers, compiled=compiled))
+
+
+def form_of(config: dict[str, Any], layout: Layout, *, number: int, stream: int, cuda: bool) -> Form:
+    return Form(
         rows=ask(config, "data.batch_size"),
         length=ask(config, "data.max_length"),
         number=number,
-        stream=weight,
+        stream=stream,
         cuda=cuda,
         attention=ask(config, "model.attention._target_", "src.attention.none.attend").split(".")[2],
-    )
-    gradients, activations = count(trained) * weight, activation_bytes(network, form)
-    loss = loss_bytes(network, form, chunk=ask(config, "task.loss_chunk"))
-    if activations is not None:
-        # When the backward begins, the memory of the loss is free, and without accumulation that of the gradients.
-        free = loss + (0 if ask(config, "trainer.accumulate_grad_batches", 1) > 1 else gradients)
-        needed = activations.kept + max(0, activations.working - free)
-    return Plan(
-        weights=count(network.parameters()) * weight + buffers,
-        gradients=gradients,
-        optimizer=count_states(config, network) * weight,
-        copies=count(matrix for matrix in trained if matrix.ndim == 2) * number if number < weight else 0,
-        activations=None if activations is None else needed,
-        loss=loss,
+        tensor=layout.tensor,
+        checkpointing=ask(config, "model.checkpointing"),
     )
 
 
-def count(parameters: Any) -> int:
-    return sum(parameter.numel() for parameter in parameters)
+def averages_of(config: dict[str, Any]) -> int:
+    """Copies of the weights that callbacks keep (EMAWeightAveraging, StochasticWeightAveraging)."""
+    entries = (entry for entry in ask(config, "callbacks", {}).values() if isinstance(entry, dict))
+    return sum(entry.get("_target_", "").endswith("WeightAveraging") for entry in entries)
 
 
-def count_states(config: dict[str, Any], network: nn.Module) -> int:
-    """Numbers that the optimizer keeps: two moments of Adam, the momentum of SGD and of Muon's matrices."""
-    target, trained = ask(config, "optimizer._target_"), [p for p in network.parameters() if p.requires_grad]
-    if target == "torch.optim.SGD":
-        return count(trained) if ask(config, "optimizer.momentum") else 0
-    if target == "src.optimizer.muon.MuonAdamW":
-        named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
-        in_blocks = [parameter for name, parameter in named if name.startswith("blocks.") and parameter.ndim == 2]
-        return 2 * count(trained) - count(in_blocks)
-    return (3 if ask(config, "optimizer.amsgrad") else 2) * count(trained)
-
-
-def loss_bytes(network: nn.Module, form: Form, *, chunk: int | None) -> int:
+def loss_bytes(network: nn.Module, form: Form, found: Activations | None, *, chunk: int | None, weight: int) -> Moments:
     """A classifier's is nothing; a language model's holds its gradients, made in the forward, and a copy to scale them.
 
-    Legend: N tokens, V vocabulary, D width, C tokens of a chunk; see src/task/linear_cross_entropy.py.
+    Legend: N tokens, V vocabulary, D width, C tokens of a chunk; see src/task/linear_cross_entropy.py. A table shared
+    with the embedding gets a second gradient when the layers' backward has ended.
     """
-    if not isinstance(network, Transformer):
-        return 0
+    if not isinstance(network, Transformer) or found is None:
+        return Moments()
     vocabulary, width = network.output_weight.shape
     rows = min(chunk or (GPU_CHUNK if form.cuda else CPU_CHUNK), form.tokens)
     hidden, matrix = form.tokens * width, vocabulary * width
-    forward = rows * vocabulary * (form.number + 4) + 2 * matrix * form.number + hidden * form.stream
-    return hidden * form.stream + matrix * 4 + max(forward, hidden * 4 + matrix * 4)
+    forward = rows * vocabulary * (form.number + FLOAT) + 2 * matrix * form.number + hidden * form.stream
+    loss = hidden * form.stream + matrix * FLOAT + max(forward, hidden * FLOAT + matrix * FLOAT)
+    second = hidden * form.stream + matrix * weight - found.layer - found.working if network.head is None else 0
+    return Moments(loss, ends=max(0, second))
+
+
+def muon_work(config: dict[str, Any], network: nn.Module) -> int:
+    if ask(config, "optimizer._target_") != f"{MuonAdamW.__module__}.{MuonAdamW.__qualname__}":
+        return 0
+    named = network.named_parameters()
+    return MUON_WORK * max((p.numel() for name, p in named if name.startswith("blocks.") and p.ndim == 2), default=0)

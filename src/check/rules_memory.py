@@ -1,90 +1,102 @@
-"""Refuses a training that cannot fit into the memory of its device, and the table of what it needs."""
+"""Refuses a training that cannot fit into the memory of its device, with what would make it fit."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+import copy
+from typing import TYPE_CHECKING, Any
 
+from src.check.device import GIB, Device, device_memory
 from src.check.facts import ask
+from src.check.global_batch import count_devices
 from src.check.memory import Plan, plan_memory
+from src.check.rules_strategy import DEEPSPEED, SHARDED, kind
 from src.errors import UserError
-from src.run.hardware import describe_processor
 
 if TYPE_CHECKING:
     from torch import nn
 
-GIB = 2**30
+NODE = 8  # GPUs of the usual machine for training
+# In words, and as values at dotted keys; the mildest first.
+Options = list[tuple[str, dict[str, Any]]]
 
 
-class Device(NamedTuple):
-    """Where training runs, and the bytes it may use there."""
-
-    name: str
-    size: int
-    cuda: bool
-
-
-def check_memory(config: dict[str, Any], network: "nn.Module") -> None:
-    """`network` is that of the resolved `config`, on the meta device.
+def check_memory(config: dict[str, Any], network: "nn.Module", device: Device | None = None) -> None:
+    """`network` is that of the resolved `config`, on the meta device; device: None is the one that trains here.
 
     Raises:
         UserError: one step needs more than the device has, with the largest part and the ways out.
     """
-    device = device_memory(config)
-    sentence = too_large(config, plan_memory(config, network, cuda=device.cuda), device)
+    device = device_memory(config) if device is None else device
+    sentence = too_large(config, network, device)
     if sentence is not None:
         raise UserError(sentence)
 
 
-def memory_rows(config: dict[str, Any], network: "nn.Module") -> list[dict[str, Any]]:
-    """One row per part of a training step, their sum, and what the device has."""
-    device = device_memory(config)
-    plan = plan_memory(config, network, cuda=device.cuda)
-    parts = {**plan._asdict(), "total": plan.total, f"{device.name} has": device.size}
-    return [{"memory": name, "GiB": "not estimated" if size is None else size / GIB} for name, size in parts.items()]
-
-
-def too_large(config: dict[str, Any], plan: Plan, device: Device) -> str | None:
+def too_large(config: dict[str, Any], network: "nn.Module", device: Device) -> str | None:
     """The sentence that refuses, or None."""
-    if plan.total <= device.size:
+    plan = plan_memory(config, network, cuda=device.cuda)
+    if device.size is None or needed(plan, device) <= device.size:
         return None
-    size, part = max((size or 0, name) for name, size in plan._asdict().items())
-    needs = f"needs about {plan.total / GIB:.1f} GiB of memory, {size / GIB:.1f} of them for {part}"
-    ways = ways_out(config, plan, device)
+    size, part = max((size, name) for name, size in plan.peak.items())
+    needs = f"needs about {needed(plan, device) / GIB:.1f} GiB of memory, {size / GIB:.1f} of them for {part}"
+    ways = [*ways_out(config, network, device), "a smaller model", "a device with more memory"]
     return f"Training {needs}; {device.name} has {device.size / GIB:.1f}. Try {', '.join(ways[:-1])} or {ways[-1]}."
 
 
-def ways_out(config: dict[str, Any], plan: Plan, device: Device) -> list[str]:
-    """What would make it smaller, first what changes no result."""
-    ways = []
-    if plan.weights + plan.gradients + plan.optimizer < device.size:
-        batch_size, checkpointing = ask(config, "data.batch_size"), ask(config, "model.checkpointing")
-        if checkpointing in ("none", "selective"):
-            ways.append("model.checkpointing=blocks")
-        if batch_size > 1:
-            ways.append(f"a data.batch_size below {batch_size} with accumulation=batches")
+def needed(plan: Plan, device: Device) -> int:
+    return plan.total + device.framework
+
+
+def ways_out(config: dict[str, Any], network: "nn.Module", device: Device) -> list[str]:
+    """What would make it fit, cheapest first, with what it then needs; what none of them can alone, together."""
+
+    def first_that_fits(base: dict[str, Any], options: Options) -> str | None:
+        for words, changes in options:
+            size = needed(plan_memory(change(base, changes), network, cuda=device.cuda), device)
+            if device.size is not None and size <= device.size:
+                return f"{words} ({size / GIB:.1f} GiB)"
+        return None
+
+    choices = [options for options in choices_of(config, device) if options]
+    alone = [first_that_fits(config, options) for options in choices]
+    if any(alone):
+        return [words for words in alone if words is not None]
+    changed, said = config, list[str]()
+    for options in choices:
+        found = first_that_fits(changed, options)
+        if found is not None:
+            return [" with ".join([*said, found])]
+        words, changes = options[-1]
+        changed, said = change(changed, changes), [*said, words]
+    return []
+
+
+def choices_of(config: dict[str, Any], device: Device) -> list[Options]:
+    """Kinds of changes, the cheapest first: a second forward, smaller batches, more devices, precision."""
+    checkpointing, batches, devices, precision = [], [], [], []
+    if ask(config, "model.checkpointing") in ("none", "selective"):
+        checkpointing.append(("model.checkpointing=blocks", {"model.checkpointing": "blocks"}))
+    rows, accumulated, parts = ask(config, "data.batch_size"), ask(config, "trainer.accumulate_grad_batches", 1), 2
+    while rows % parts == 0 and kind(config) != DEEPSPEED:  # its engine accumulates by itself, which is refused
+        words = f"data.batch_size={rows // parts} accumulation=batches accumulation.batches={accumulated * parts}"
+        changes = {"data.batch_size": rows // parts, "trainer.accumulate_grad_batches": accumulated * parts}
+        batches.append((words, changes))
+        parts *= 2
+    present = count_devices(ask(config, "trainer.devices", 1)) * ask(config, "trainer.num_nodes", 1)
+    sharded = kind(config) == SHARDED
+    for nodes in (1, 2, 4, 8, 16, 32, 64) if device.cuda else ():
+        if nodes * NODE > present or (not sharded and nodes * NODE == present):
+            strategy = ask(config, "trainer.strategy") if sharded else {"_target_": SHARDED}
+            words = f"{'' if sharded else 'strategy=fsdp '}trainer.devices={NODE} trainer.num_nodes={nodes}"
+            changes = {"trainer.strategy": strategy, "trainer.devices": NODE, "trainer.num_nodes": nodes}
+            devices.append((words.removesuffix(" trainer.num_nodes=1"), changes))
     if ask(config, "trainer.precision") not in ("bf16-true", "16-true"):
-        ways.append("precision=bf16_true")
-    return [*ways, "a smaller model", "a device with more memory"]
+        precision.append(("precision=bf16_true", {"trainer.precision": "bf16-true"}))
+    return [checkpointing, batches, devices, precision]
 
 
-def device_memory(config: dict[str, Any]) -> Device:
-    """All of a GPU's memory, or what is free of the machine's."""
-    import torch
-
-    if torch.cuda.is_available() and ask(config, "trainer.accelerator") != "cpu":
-        devices = ask(config, "trainer.devices", 1)
-        index = devices[0] if isinstance(devices, list) else 0
-        properties = torch.cuda.get_device_properties(index)
-        return Device(properties.name, properties.total_memory, cuda=True)
-    free = free_memory(Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max"))
-    return Device("this machine", free, cuda=False)
-
-
-def free_memory(meminfo: Path, limit: Path) -> int:
-    """What is free (Linux: MemAvailable), at most the limit of the container; without these files, the machine's."""
-    sizes = [describe_processor()["memory_bytes"]]
-    if meminfo.is_file():
-        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-        sizes.append(int(fields["MemAvailable"].split()[0]) * 1024)
-    if limit.is_file() and limit.read_text().strip().isdigit():
-        sizes.append(int(limit.read_text()))
-    return min(sizes)
+def change(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy with other values at dotted keys."""
+    changed = copy.deepcopy(config)
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        changed[section][name] = value
+    return changed

@@ -48,7 +48,7 @@ def one_device(config: dict[str, Any], facts: Facts) -> str | None:
     """The single strategy trains one process; anything else would train copies that never meet."""
     devices, nodes = ask(config, "trainer.devices", 1), ask(config, "trainer.num_nodes", 1)
     several = devices != 1 and devices != [0] and not (isinstance(devices, list) and len(devices) == 1)
-    if several or nodes != 1:
+    if (several or nodes != 1) and ask(config, "trainer.strategy", "auto") == "auto":
         key, value = ("trainer.devices", devices) if several else ("trainer.num_nodes", nodes)
         return f"{key} ({value}) must be 1: strategy=single trains in one process on one device."
     return None

@@ -48,7 +48,7 @@ EXTERNAL = (
 # What Hydra builds itself. Its PickleJobInfoCallback is left out: a pickle of a config has no reader here.
 HYDRA = (
     _names("hydra._internal.core_plugins", "basic_launcher.BasicLauncher basic_sweeper.BasicSweeper")
-    | _names("hydra_plugins.hydra_submitit_launcher.submitit_launcher", "LocalLauncher SlurmLauncher")
+    | _names("hydra_plugins.one_recipe", "SlurmLauncher")
     | _names("hydra_plugins.hydra_joblib_launcher.joblib_launcher", "JoblibLauncher")
     | _names("hydra.experimental.callbacks", "LogJobReturnCallback")
 )
