@@ -11,3 +11,11 @@ class Diverged(Exception):
     """Loss, gradient or monitored metric stopped being a finite number."""
 
     exit_code = 3
+
+
+class RankFailed(Exception):
+    """One of a run's processes ended on its own, and with it the run; `exit_code` is that process's."""
+
+    def __init__(self, sentence: str, *, exit_code: int) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code

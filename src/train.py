@@ -11,22 +11,40 @@ from src.launch.door import job, open_door
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @job
-def main(composed: DictConfig) -> None:
-    """Check the config, take the run folder, train."""
+def main(composed: DictConfig) -> object:
+    """Check the config, take the run folder, train or submit."""
+    from src.launch import resuming
     from src.launch.preflight import preflight
-    from src.run.folder import RunFolder
+    from src.launch.slurm.commands import find_sbatch
+    from src.run.signals import listen
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        config = preflight(composed, run_dir=str(folder))
-    except BaseException:
-        remove_if_empty(folder)  # Hydra makes it before anything is checked
-        raise
-    # After the checks, which need torch only for some answers: a typo is refused in a second.
-    from src.launch.training import train_run
+    made = Path(HydraConfig.get().runtime.output_dir)
+    with listen() as signals:
+        try:
+            composed, folder = resuming.base_config(composed, typed=HydraConfig.get().overrides.task, folder=made)
+            config = preflight(composed, run_dir=str(folder))
+            if config["launcher"] and not config["dry_run"]:
+                find_sbatch()
+            opened = resuming.open(config, folder)
+        except BaseException:
+            remove_if_empty(made)  # Hydra makes it before anything is checked
+            raise
+        if folder != made:
+            remove_if_empty(made)
+        if config["launcher"] and not opened.finished:
+            from src.launch.slurm.submission import submit_run
 
-    run = RunFolder.claim(folder)
-    train_run(config, run)
+            return submit_run(opened.config, opened.run)
+        # After the checks, which need torch only for some answers: a typo is refused in a second.
+        from src.launch.training import conclude, train_run
+
+        if not opened.finished:
+            train_run(opened.config, opened.run, signals=signals)
+        elif opened.run.report.exists():
+            print(f"The run in {folder} has finished; nothing is left to be done.")
+        else:
+            conclude(opened.run)  # it was killed before the report
+    return None
 
 
 def remove_if_empty(folder: Path) -> None:

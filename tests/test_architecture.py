@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 # From the top: a room may import its own floor's rooms named here and anything below.
 FLOORS = [
-    {"train", "evaluate", "predict", "generate", "check.__main__", "report.__main__", "benchmark.__main__"},
+    {"train", "evaluate", "predict", "generate", "export", "check.__main__", "report.__main__", "benchmark.__main__"},
     {"launch"},
     {"benchmark"},
-    {"task", "callbacks", "report", "check"},
+    {"task", "callbacks", "strategy", "logger", "report", "check"},
     {"generation"},
     {"run", "model", "data", "optimizer"},
     {"attention", "cache", "schedule", "evaluation"},
@@ -32,6 +32,8 @@ FORBIDDEN = {
     "schedule": {"lightning", *CONFIG_LIBRARIES},
     "optimizer": {"lightning", *CONFIG_LIBRARIES},
     "task": CONFIG_LIBRARIES,
+    "strategy": CONFIG_LIBRARIES,
+    "logger": CONFIG_LIBRARIES,
     "callbacks": CONFIG_LIBRARIES,
     "data": CONFIG_LIBRARIES,
     "run": CONFIG_LIBRARIES,
@@ -102,7 +104,16 @@ def test_no_one_asks_hasattr_or_keeps_global_state(path):
 
 
 @pytest.mark.parametrize(
-    "door", ["src.train", "src.evaluate", "src.predict", "src.generate", "src.check.__main__", "src.benchmark.__main__"]
+    "door",
+    [
+        "src.train",
+        "src.evaluate",
+        "src.predict",
+        "src.generate",
+        "src.export",
+        "src.check.__main__",
+        "src.benchmark.__main__",
+    ],
 )
 def test_a_door_opens_without_torch(door):
     """So a typo is refused in a second, not after the imports."""
@@ -119,6 +130,17 @@ def test_the_report_needs_neither_torch_nor_hydra():
 
 def test_config_groups_and_rooms_share_their_names():
     """A group whose choices are parts of ours has a room of its own name."""
-    for group in ("model", "task", "data", "attention", "cache", "schedule", "callbacks", "optimizer"):
+    for group in (
+        "model",
+        "task",
+        "data",
+        "attention",
+        "cache",
+        "schedule",
+        "callbacks",
+        "optimizer",
+        "strategy",
+        "logger",
+    ):
         assert (ROOT / "conf" / group).is_dir()
         assert (ROOT / "src" / group).is_dir()

@@ -1,5 +1,7 @@
 """Every YAML file of every group composes, passes the checks and builds; groups win in the order of train.yaml."""
 
+from importlib.util import find_spec
+
 import pytest
 import torch
 
@@ -20,6 +22,7 @@ NEED_A_GPU = {
     ("precision", "fp16"): "needs a GPU",
     ("attention", "flash"): "cannot run here",
     ("attention", "flex"): "no gradients",
+    **{("strategy", f"deepspeed_{kind}"): "CUDA|package" for kind in ("zero1", "zero2", "zero3", "offload")},
 }
 # Choices that only some models take.
 OF_A_MODEL = {
@@ -28,6 +31,7 @@ OF_A_MODEL = {
     ("data", "demo_text"): "transformer_tiny",
     ("optimizer", "muon"): "transformer_tiny",
     ("callbacks", "samples"): "transformer_tiny",
+    ("strategy", "tensor_parallel"): "transformer_tiny",
     ("task", "bilstm_lm"): "bilstm_lm",
     ("data", "imdb_words"): "bilstm_lm",
 }
@@ -38,8 +42,9 @@ SHORT = ["model.num_layers=1", "model.width=128", "model.feed_forward_width=64",
 def overrides_for(group, choice):
     """The choice, and the model that goes with it."""
     model = "transformer_tiny" if group == "attention" else OF_A_MODEL.get((group, choice))
-    large = choice == "transformer_1b"
-    return [*([f"model={model}"] if model else []), f"{group}={choice}", *(SHORT if large else [])]
+    large = choice in ("transformer_1b", "llama_70b")
+    job = ["trainer=cpu"] if choice == "sbatch" else []  # a batch job says where it trains
+    return [*([f"model={model}"] if model else []), f"{group}={choice}", *(SHORT if large else []), *job]
 
 
 def prepared(compose, *overrides):
@@ -49,7 +54,8 @@ def prepared(compose, *overrides):
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
 def test_every_choice_composes_and_builds(compose, group, choice, tmp_path):
     composed = compose(*overrides_for(group, choice))
-    if (group, choice) in NEED_A_GPU and not torch.cuda.is_available():
+    lacking = choice.startswith("deepspeed") and find_spec("deepspeed") is None
+    if (group, choice) in NEED_A_GPU and (lacking or not torch.cuda.is_available()):
         with pytest.raises(UserError, match=NEED_A_GPU[group, choice]):
             preflight(composed, run_dir=str(tmp_path))
         return
@@ -116,12 +122,12 @@ def test_tokens_per_step_become_whole_micro_batches():
 
 def test_the_batch_line_multiplies_out(compose):
     config = prepared(compose, "data=demo", "accumulation=batches", "data.batch_size=16")
-    assert batch_line(config) == "micro 16 x accumulation 4 x devices 1 = 64 examples per optimizer step"
+    assert batch_line(config) == "micro 16 x accumulation 4 x data-parallel 1 = 64 examples per optimizer step"
 
 
 def test_a_device_picked_by_its_number_is_one_device(compose):
     config = prepared(compose, "data=demo", "trainer.devices=[0]", "accumulation=tokens")
-    assert batch_line(config) == "micro 64 x accumulation 4 x devices 1 = 256 examples per optimizer step"
+    assert batch_line(config) == "micro 64 x accumulation 4 x data-parallel 1 = 256 examples per optimizer step"
 
 
 def test_the_book_network_has_the_chapters_parameters(compose):

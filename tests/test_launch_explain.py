@@ -27,6 +27,7 @@ FILES = {
     "experiment/broken": "x: [1\n",
     "experiment/missing": "# @package _global_\ndefaults: [override /model: bilstm3]\n",
     "experiment/asks": "# @package _global_\nextra: ???\n",
+    "experiment/broken_root": "# @package _global_\nx: [1\n",
     "experiment/refers": "# @package _global_\nseed: ${nowhere}\n",
 }
 
@@ -56,6 +57,8 @@ CASES = [
     ("optimizer=sgd optimizer.momentm=1", "optimizer.momentm (1) is not a setting of optimizer; did you mean"),
     ("optimizer.learning_rate=1", "did you mean optimizer.lr?"),
     ("optimizer.amsgrad=true", "One that conf/ does not list is added with +optimizer.amsgrad=VALUE."),
+    ("optimizer.momentum=1", "optimizer.momentum (1) is a setting of optimizer=sgd, not of what this run has chosen."),
+    ("extra=1", "extra (1) is a setting of experiment=asks, not of what this run has chosen."),
     ("lr=1", "lr (1) is not a setting; did you mean optimizer.lr?"),
     ("dropot=1", "dropot (1) is not a setting; did you mean model.dropout?"),
     ("optimiser=adam", "optimiser (adam) is not a setting of this config; did you mean optimizer?"),

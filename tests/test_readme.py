@@ -27,7 +27,8 @@ def test_the_command_works(command, finished_run, language_model_run, tmp_path):
     name, arguments = words[2].removeprefix("src."), words[3:]
     if any("shared/data/imdb" in argument for argument in arguments) and not IMDB.is_dir():
         pytest.skip("the real corpus is not at ../shared/data/imdb")
-    for placeholder, folder in {"<run>": finished_run, "<lm>": language_model_run}.items():
+    places = {"<run>": finished_run, "<lm>": language_model_run, "<new>": tmp_path / "export"}
+    for placeholder, folder in places.items():
         arguments = [argument.replace(placeholder, str(folder)) for argument in arguments]
     if any(argument.startswith("init_from=") for argument in arguments):
         arguments += SMALL_TRANSFORMER  # the sizes of the run that stands for the reader's
@@ -44,7 +45,7 @@ def test_the_command_works(command, finished_run, language_model_run, tmp_path):
 
 def test_every_door_has_a_command_in_the_readme():
     named = {shlex.split(command, comments=True)[2] for command in COMMANDS if command.startswith("python -m")}
-    doors = ("train", "check", "evaluate", "predict", "generate", "report", "benchmark")
+    doors = ("train", "check", "evaluate", "predict", "generate", "report", "benchmark", "export")
     assert {f"src.{name}" for name in doors} <= named
 
 

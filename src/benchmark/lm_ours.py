@@ -49,7 +49,7 @@ def make_block(tokens: Tensor, *, batch_size: int) -> Block:
         targets=targets,
         documents=torch.zeros_like(ids),
         num_bytes=torch.tensor(targets.numel()),
-        share=torch.ones(()),
+        share=1.0,
     )
 
 

@@ -13,13 +13,14 @@ from src.check.targets import check_targets
 from src.errors import UserError
 from src.launch.build import build_data, construct, quiet
 from src.launch.compose import CONFIG_FOLDER, plain
+from src.launch.overhead import contenders
 from src.launch.show import show_rows
 from src.run.environment import describe_environment
 from src.run.files import write_json
 
 
 def run_suite(composed: DictConfig) -> list[dict[str, Any]]:
-    """Run `suite`, on `data` if it takes any; print its rows and keep them in outputs/benchmark.
+    """Run `suite`, on the parts it takes, if any; print its rows and keep them in outputs/benchmark.
 
     The file beside them says machine, versions and command.
     """
@@ -30,8 +31,9 @@ def run_suite(composed: DictConfig) -> list[dict[str, Any]]:
     check_targets(config)
     quiet()
     suite = construct(config, "suite")
-    needs_data = "data" in inspect.signature(suite).parameters
-    rows = suite(data=build_data(config)) if needs_data else suite()
+    makers = {"data": lambda: build_data(config), "contenders": lambda: contenders}
+    taken = inspect.signature(suite).parameters
+    rows = suite(**{name: make() for name, make in makers.items() if name in taken})
     show_rows(rows)
     folder = Path(config["paths"]["output_dir"]) / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)

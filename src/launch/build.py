@@ -9,15 +9,25 @@ from typing import Any
 import lightning
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from lightning.fabric.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import nn
 
 from src.callbacks.checkpoint import Checkpoint
+from src.callbacks.continuation import Continuation
+from src.callbacks.interruption import Interruption
 from src.callbacks.step_seed import StepSeed
 from src.data.module import Reviews
 from src.data.texts import Texts
 from src.data.word_blocks import WordBlocks
 from src.errors import UserError
+from src.launch.differences import what_ends
+from src.launch.rank import Process, started_by_srun
 from src.task.classifier import Classifier
 from src.task.language_model import LanguageModel
 from src.task.recurrent_language_model import BidirectionalLanguageModel
@@ -72,33 +82,68 @@ def build_named(config: dict[str, Any], section: str) -> list[Any]:
 
 
 def build_callbacks(config: dict[str, Any]) -> list[lightning.Callback]:
-    """The configured callbacks behind the one that every run has: seeds per step."""
-    return [StepSeed(seed=config["seed"]), *build_named(config, "callbacks")]
+    """The configured callbacks behind those that every run has: seeds per step, and its place in a checkpoint."""
+    own = [StepSeed(seed=config["seed"]), Continuation(ends=what_ends(config))]
+    return [*own, *build_named(config, "callbacks")]
 
 
-def trainer_factory(config: dict[str, Any]) -> Callable[..., lightning.Trainer]:
-    """`make(callbacks=[...], logger=...)`: the configured trainer, with a progress bar only on a terminal."""
+def trainer_factory(config: dict[str, Any], process: Process | None = None) -> Callable[..., lightning.Trainer]:
+    """`make(callbacks=[...], logger=...)`: the configured trainer, with a progress bar only on a terminal.
+
+    With a `process`, whoever makes trainers listens to signals, and every trainer ends when asked to.
+    """
     settings = dict(config["trainer"], _partial_=True)
     settings["enable_progress_bar"] = settings.get("enable_progress_bar", True) and sys.stdout.isatty()
-    make = construct({"trainer": settings}, "trainer")
 
     def make_trainer(*, callbacks: list[lightning.Callback], logger: Any) -> lightning.Trainer:
-        plugins = [callback.io for callback in callbacks if isinstance(callback, Checkpoint)]
+        make = construct({"trainer": settings}, "trainer")  # each time: a strategy serves one trainer
+        plugins: list[Any] = [callback.io for callback in callbacks if isinstance(callback, Checkpoint)]
+        plugins.append(cluster_environment(process))
         if settings["enable_progress_bar"]:
             callbacks = [*callbacks, RichProgressBar()]
-        return make(callbacks=callbacks, logger=logger, plugins=plugins)
+        if process is None:
+            return make(callbacks=callbacks, logger=logger, plugins=plugins)
+        callbacks = [*callbacks, *process.callbacks, Interruption(process.signals)]
+        return leave_signals(make(callbacks=callbacks, logger=logger, plugins=plugins))
 
     return make_trainer
+
+
+def cluster_environment(process: Process | None) -> ClusterEnvironment:
+    """Where Lightning reads the ranks: from what started this process as one of them, if that is what it is.
+
+    Left to itself it takes the variables of any shell on a cluster for its own.
+    """
+    if process is None or not process.worker:
+        return LightningEnvironment()
+    if started_by_srun():
+        return SLURMEnvironment(auto_requeue=False)  # job.sbatch does that, once all ranks have ended
+    return TorchElasticEnvironment() if TorchElasticEnvironment.detect() else LightningEnvironment()
+
+
+def leave_signals(trainer: lightning.Trainer) -> lightning.Trainer:
+    """Keep Lightning from handling SIGTERM itself, for which it has no setting; returns the same trainer.
+
+    Its handler broadcasts from inside the signal, so that it meets whatever collective the process was in: of ten
+    signals to one of two ranks, six hung. And each batch broadcasts whether it came, which makes a GPU wait for the
+    host; src/callbacks/interruption.py does both without.
+    """
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def quiet() -> None:
     """Show warnings of the rooms as plain lines; drop the hints of Lightning that do not apply here, and only those."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         r".*does not have many workers.*",  # batches are cut from memory: 0.1 ms each, workers would only cost
         r".*Experiment logs directory .* exists and is not empty.*",  # the logger writes into the run folder
         r".*The number of training batches .* is smaller than the logging interval.*",
+        r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # what our tasks log is the same on all ranks
         r".*isinstance\(treespec, LeafSpec\)` is deprecated.*",  # Lightning's own use of torch
+        r".*The `srun` command is available on your system but is not used.*",  # local runs start their own processes
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -6,26 +6,30 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.check.global_batch import count_devices
+
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "conf"
 
 
-def count_devices(devices: Any) -> int:
-    """Devices of one node: a number, or as many as are listed; a word like auto counts as one."""
-    if isinstance(devices, int):
-        return devices
-    return 1 if isinstance(devices, str) else len(devices)
-
-
-def batches_for_tokens(tokens: int, batch_size: int, max_length: int, devices: Any, nodes: int) -> int:
+def batches_for_tokens(
+    tokens: int, batch_size: int, max_length: int, devices: Any, nodes: int, tensor_parallel_size: int = 1
+) -> int:
     """Micro-batches per optimizer step that come nearest to `tokens`, at least one."""
-    processes = count_devices(devices) * nodes
-    return max(1, round(tokens / (batch_size * max_length * processes)))
+    readers = count_devices(devices) * nodes // tensor_parallel_size
+    return max(1, round(tokens / (batch_size * max_length * max(1, readers))))
+
+
+def count_gpus(accelerator: str, devices: Any) -> int:
+    """GPUs of one node: one per process, none for accelerator=cpu."""
+    return 0 if accelerator == "cpu" else count_devices(devices)
 
 
 def register_resolvers() -> None:
-    """Make `${short_id:}` (8 hexadecimal characters, one per run) and `${batches_for_tokens:...}` known."""
+    """Make `${short_id:}` (8 hexadecimal characters, one per run) and the arithmetic of conf/ known."""
     OmegaConf.register_new_resolver("short_id", lambda: secrets.token_hex(4), use_cache=True, replace=True)
     OmegaConf.register_new_resolver("batches_for_tokens", batches_for_tokens, replace=True)
+    OmegaConf.register_new_resolver("device_count", count_devices, replace=True)
+    OmegaConf.register_new_resolver("gpu_count", count_gpus, replace=True)
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.errors import Diverged, UserError
+from src.errors import Diverged, RankFailed, UserError
 from src.launch.compose import CONFIG_FOLDER, register_resolvers
 from src.launch.explain import explain
 from src.run.status import exit_code, is_out_of_memory, killed_by
@@ -76,7 +76,7 @@ def close(error: BaseException, *, config_name: str) -> NoReturn:
     print(sentence, file=sys.stderr, flush=True)
     code = exit_code(error)
     # What `explain` knows was typed by the user.
-    sys.exit(UserError.exit_code if code == 1 else code)
+    sys.exit(UserError.exit_code if code == 1 and not isinstance(error, RankFailed) else code)
 
 
 def say(error: BaseException, *, config_name: str) -> str | None:
@@ -84,7 +84,7 @@ def say(error: BaseException, *, config_name: str) -> str | None:
     signal = killed_by(error)
     if signal is not None:
         return f"Stopped by {signal.name}."
-    if isinstance(error, UserError | Diverged):
+    if isinstance(error, UserError | Diverged | RankFailed):
         return str(error)
     if is_out_of_memory(error):
         return f"Out of memory: {error}. Lower data.batch_size and keep the batch with accumulation=batches."

@@ -1,4 +1,7 @@
-"""Measures a trained task: val as often as wanted, test once and with a threshold chosen on val."""
+"""Measures a trained task: val as often as wanted, test once and with a threshold chosen on val.
+
+Every rank measures, and comes to the same numbers; the first writes them down.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +12,7 @@ import numpy as np
 from src.evaluation.confusion import confusion_counts, metrics_of
 from src.evaluation.thresholds import best_threshold
 from src.launch.build import Data, Task
+from src.launch.rank import current_rank
 from src.run.folder import RunFolder
 from src.run.ledger import allow, record_test
 from src.run.manifest import find_best
@@ -24,7 +28,8 @@ def measure_val(run: RunFolder, task: Task, data: Data, make_trainer: MakeTraine
     result: dict[str, Any] = dict(evaluation.metrics)
     if not evaluation.predictions:
         return result
-    write_predictions(run.predictions_val, **evaluation.predictions)
+    if current_rank().first:
+        write_predictions(run.predictions_val, **evaluation.predictions)
     if set(evaluation.predictions["labels"].tolist()) == {0, 1}:
         result["threshold"] = choose_threshold(evaluation.predictions)
         result |= at_threshold("val", evaluation.predictions, result["threshold"])
@@ -51,11 +56,13 @@ def measure_test(
     result: dict[str, Any] = dict(evaluation.metrics)
     if threshold is not None:
         result |= at_threshold("test", evaluation.predictions, threshold)
+    if not current_rank().first:
+        return result
     best = find_best(run.checkpoints)
-    sha256 = None if best is None else best.sha256
-    entry = record_test(run.path, arguments=arguments, checkpoint_sha256=sha256, split="test", metrics=result)
-    if evaluation.predictions:
+    sha256 = None if best is None else best.identity
+    if evaluation.predictions:  # before the entry, which says that all of it was done
         write_predictions(run.predictions_test, **evaluation.predictions)
+    entry = record_test(run.path, arguments=arguments, checkpoint_sha256=sha256, split="test", metrics=result)
     return result | {"test/again": entry["again"]}
 
 

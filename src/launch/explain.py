@@ -21,7 +21,15 @@ from omegaconf.errors import (
 
 from src.check.nearest import nearest, suggestion
 from src.errors import UserError
-from src.launch.neighbours import choices_of, composed_without, elsewhere, groups_of, override_parts, siblings
+from src.launch.neighbours import (
+    choices_holding,
+    choices_of,
+    composed_without,
+    elsewhere,
+    groups_of,
+    override_parts,
+    siblings,
+)
 
 
 def explain(
@@ -124,6 +132,9 @@ def _unknown_key(key: str, arguments: list[str], config_dir: Path, config_name: 
         return f"{shown}: this run has no group {group}; it exists only for the models that list it."
     parent, _, name = key.rpartition(".")
     legal = siblings(composed, parent)
+    holding = choices_holding(key, config_dir)
+    if holding and nearest(name, legal or []) is None:
+        return f"{shown} is a setting of {' or '.join(holding)}, not of what this run has chosen."
     if legal is None:
         top, _, rest = key.partition(".")
         sections = list(composed)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from src.check.hardware import choose_precision, probe
 from src.check.targets import check_targets
 from src.data.bpe import Bpe
@@ -40,6 +42,22 @@ def load_task(run: RunFolder, config: dict[str, Any]) -> Task:
     task = build_task(config, build_network(config))
     task.load_state_dict(load_verified(checkpoint_of(run).path)["state_dict"])
     return task.eval()
+
+
+def load_network(run: RunFolder, config: dict[str, Any]) -> nn.Module:
+    """The network alone, with the same weights. Attention is `auto`, whatever it was trained with: all give the same.
+
+    Raises:
+        UserError: the run has no checkpoint, or a file of it is damaged.
+    """
+    if "attention" in config["model"]:
+        attention = {"_target_": "src.attention.auto.attend", "_partial_": True}
+        config["model"] |= {"attention": attention, "compile": "none"}
+    network = build_network(config)
+    state = load_verified(checkpoint_of(run).path)["state_dict"]
+    prefix = "network."
+    network.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+    return network
 
 
 def kept_tokenizer(run: RunFolder) -> Path | None:

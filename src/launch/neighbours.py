@@ -1,13 +1,19 @@
 """What a mistyped override could have meant: the groups, the choices and the keys around it."""
 
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from src.check.nearest import nearest
+
+# The first line of a file whose keys do not belong below its group's name.
+PACKAGE = re.compile(r"# @package (\S+)")
 
 
 def override_parts(argument: str) -> tuple[str, str, str]:
@@ -26,6 +32,21 @@ def groups_of(config_dir: Path) -> list[str]:
 def choices_of(group: str, config_dir: Path) -> list[str]:
     """Names of the files of a group; none if there is no such group."""
     return sorted(file.stem for file in (config_dir / group).glob("*.yaml"))
+
+
+def choices_holding(key: str, config_dir: Path) -> list[str]:
+    """The choices, as they are written on a command line, whose own file sets a dotted key."""
+    found = []
+    for file in sorted(config_dir.glob("*/*.yaml")):
+        text = file.read_text(encoding="utf-8")
+        package = PACKAGE.match(text)
+        place = package[1] if package else file.parent.name
+        inner = key if place == "_global_" else key.removeprefix(f"{place}.")
+        parent, _, name = inner.rpartition(".")
+        with suppress(yaml.YAMLError):
+            if (inner != key or place == "_global_") and name in (siblings(yaml.safe_load(text) or {}, parent) or []):
+                found.append(f"{file.parent.name}={file.stem}")
+    return found
 
 
 def composed_without(override: str, arguments: list[str], config_dir: Path, config_name: str) -> dict[str, Any]:

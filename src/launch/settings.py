@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from src.check.sections import Accumulation, Paths
+from src.check.sections import Accumulation, Launcher, Paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,8 @@ class Settings:
     test: bool
     tags: list[str]
     init_from: str | None
+    resume: str
+    resume_changes: list[str]
     model: dict[str, Any]
     task: dict[str, Any]
     data: dict[str, Any]
@@ -30,3 +32,5 @@ class Settings:
     logger: dict[str, Any]
     paths: Paths
     accumulation: Accumulation = field(default_factory=Accumulation)
+    launcher: Launcher = field(default_factory=Launcher)
+    dry_run: bool = False

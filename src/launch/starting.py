@@ -78,4 +78,4 @@ def load_start(config: dict[str, Any], network: nn.Module) -> dict[str, str]:
     fresh = f"; new: {', '.join(found.fresh)}" if found.fresh else ""
     unused = f"; left behind: {', '.join(found.unused)}" if found.unused else ""
     print(f"{len(found.shared)} weights from {run.path} (step {manifest.step}){fresh}{unused}", flush=True)
-    return {"init_from": run.path.name, "init_from_sha256": manifest.sha256}
+    return {"init_from": run.path.name, "init_from_sha256": manifest.identity}

@@ -11,11 +11,9 @@ from src.attention import auto
 from src.data.bpe import Bpe
 from src.errors import UserError
 from src.generation.codec import Codec, bpe_codec
-from src.launch.build import build_network
-from src.launch.finished import checkpoint_of, open_run
+from src.launch.finished import load_network, open_run
 from src.model.llama import load_llama
 from src.model.transformer import Transformer
-from src.run.checkpoint import load_verified
 
 
 class TextModel(NamedTuple):
@@ -41,23 +39,16 @@ def open_text_model(name: str | None, *, device: torch.device, dtype: torch.dtyp
 
 
 def open_own(name: str | None) -> TextModel:
-    """A run of ours. Attention is `auto`, whatever it was trained with: all give the same numbers."""
+    """A run of ours."""
     run, config = open_run(name)
     target = config["model"]["_target_"]
-    if "attention" in config["model"]:
-        config["model"] |= {
-            "attention": {"_target_": "src.attention.auto.attend", "_partial_": True},
-            "compile": "none",
-        }
-    network = build_network(config)
-    if not isinstance(network, Transformer):
+    if target != f"{Transformer.__module__}.{Transformer.__qualname__}":
         raise UserError(
             f"run ({run.path}) cannot generate text: it is a {target}. Name a run that was trained with "
             "task=language_model and a transformer."
         )
-    state = load_verified(checkpoint_of(run).path)["state_dict"]
-    prefix = "network."
-    network.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+    network = load_network(run, config)
+    assert isinstance(network, Transformer)
     trained_length = config.get("data", {}).get("max_length")
     return TextModel(network, bpe_codec(Bpe.load(run.path / Bpe.FILE)), trained_length)
 

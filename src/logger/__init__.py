@@ -1,0 +1,1 @@
+"""Where metrics go while a run trains."""

@@ -1,0 +1,153 @@
+"""Two ranks that train: they end together, say once what went wrong, and never train two different configs."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+
+from src.launch import worker
+from src.run.manifest import find_last
+from tests.forked import pids, settle, start
+from tests.terminate import SMALL, TARGETS, chain
+
+ENDLESS = [*SMALL, "trainer.max_epochs=100000", "callbacks.early_stopping=null"]
+ALONE = [word for word in ENDLESS if "strategy" not in word]
+
+
+def begin(folder, *arguments, **how):
+    run, terminal = folder / "run", folder / "terminal.txt"
+    places = [f"hydra.run.dir={run}", f"paths.output_dir={folder}"]
+    return run, start(*arguments, *places, terminal=terminal, **how)
+
+
+def status_of(run):
+    return json.loads((run / "status.json").read_text())
+
+
+def test_a_run_that_is_terminated_again_and_again_ends_as_one_that_was_left_alone(tmp_path):
+    """The signal goes to rank 0, to rank 1, to the launcher and to all; every attempt leaves with 143 and no process
+    behind, and the weights and scores in the end are the same to the bit. `python -m tests.terminate` sends 60."""
+    tally = chain(tmp_path, list(TARGETS), seed=0)
+    assert tally.problems == []
+    assert set(tally.codes) <= {0, 143}
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_ctrl_c_and_a_second_signal_save_the_step_once(tmp_path, ranks):
+    """As a terminal sends it: to every process of the group at once; then somebody is impatient."""
+    run, launcher = begin(tmp_path, *(ENDLESS if ranks == 2 else ALONE))
+    if ranks == 2:
+        processes = pids(run, launcher, marks=40)
+    else:
+        processes = {"launcher": launcher.pid}
+        while find_last(run / "checkpoints") is None:
+            assert launcher.poll() is None, (tmp_path / "terminal.txt").read_text()[-2000:]
+    before = find_last(run / "checkpoints").step
+    for number in (signal.SIGINT, signal.SIGTERM):
+        for pid in processes.values():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+    assert launcher.wait(60) == 130
+    assert settle(processes) == []
+    assert (status_of(run)["state"], status_of(run)["signal"]) == ("killed", "SIGINT")
+    assert find_last(run / "checkpoints").step >= before
+    said = (tmp_path / "terminal.txt").read_text()
+    assert said.count("Asked to end after step") == 1
+    assert "Traceback" not in said
+
+
+def test_the_death_of_a_rank_ends_the_others_and_is_named(tmp_path):
+    run, launcher = begin(tmp_path, *ENDLESS)
+    processes = pids(run, launcher, marks=10)
+    os.kill(processes["0"], signal.SIGKILL)
+    assert launcher.wait(60) == 137
+    assert settle(processes) == []
+    assert "Rank 0 was killed by SIGKILL" in status_of(run)["reason"]
+    assert (tmp_path / "terminal.txt").read_text().count("Rank 0 was killed by SIGKILL") == 1
+
+
+def fails_on_rank_1(arguments):
+    if os.environ["RANK"] == "1":
+        from src.task.classifier import Classifier
+
+        def training_step(self, batch, batch_idx):
+            raise ValueError("an unforeseen value")
+
+        Classifier.training_step = training_step
+    return worker.main(arguments)
+
+
+def test_the_exception_of_a_rank_is_shown_once(tmp_path):
+    """Rank 0 fails too, in the collective that rank 1 has left; that is no news."""
+    run, launcher = begin(tmp_path, *ENDLESS, rank=fails_on_rank_1)
+    assert launcher.wait(60) == 1
+    said = (tmp_path / "terminal.txt").read_text()
+    assert said.count("Traceback") == 1
+    assert said.count("ValueError: an unforeseen value") == 2  # in the sentence and as the traceback's last line
+    assert status_of(run)["reason"].startswith("RankFailed: Rank 1: ValueError: an unforeseen value")
+    assert settle(pids(run, launcher)) == []
+
+
+def reads_another_config_on_rank_1(arguments):
+    """As where each machine has its own disk."""
+    run = Path(arguments[0])
+    if os.environ["RANK"] == "1":
+        copy = run.with_name("copy")
+        shutil.copytree(run, copy)
+        text = (copy / "config.yaml").read_text()
+        assert "lr: 0.001" in text
+        (copy / "config.yaml").write_text(text.replace("lr: 0.001", "lr: 0.5"))
+        run = copy
+    return worker.main([str(run)])
+
+
+def test_ranks_that_read_different_configs_are_refused_before_they_train(tmp_path):
+    run, launcher = begin(tmp_path, *ENDLESS, "optimizer.lr=0.001", rank=reads_another_config_on_rank_1)
+    assert launcher.wait(60) == 2
+    said = (tmp_path / "terminal.txt").read_text()
+    assert said.count("config.yaml has other bytes on rank 1 than on rank 0") == 1
+    assert "Traceback" not in said
+    assert find_last(run / "checkpoints") is None
+
+
+def notes_its_config(arguments):
+    read = worker.read
+
+    def noted(run):
+        config, sha256 = read(run)
+        note = {"sha256": sha256, "lr": config["optimizer"]["lr"], "command": os.environ["RANK"]}
+        (run.logs / f"noted-{os.environ['RANK']}.json").write_text(json.dumps(note))
+        return config, sha256
+
+    worker.read = noted
+    return worker.main(arguments)
+
+
+def test_every_job_of_a_sweep_is_one_folder_and_one_config_on_all_its_ranks(tmp_path):
+    """Ranks that run the command line again start a sweep of their own each, as Lightning's launcher makes them do."""
+    folder = tmp_path / "sweep"
+    rates = [0.01, 0.002]
+    sweep = ["-m", *SMALL, "trainer.max_epochs=1", f"optimizer.lr={','.join(map(str, rates))}", "resume=never"]
+    places = [f"hydra.sweep.dir={folder}", f"paths.output_dir={tmp_path}"]
+    launcher = start(*sweep, *places, terminal=tmp_path / "terminal.txt", rank=notes_its_config)
+    assert launcher.wait(90) == 0, (tmp_path / "terminal.txt").read_text()[-3000:]
+    jobs = sorted(path for path in folder.iterdir() if path.is_dir())
+    assert [path.name for path in jobs] == ["0", "1"]
+    assert not list(tmp_path.glob("train/*"))
+    for job, rate in zip(jobs, rates, strict=True):
+        sha256 = hashlib.sha256((job / "config.yaml").read_bytes()).hexdigest()
+        notes = [json.loads((job / "logs" / f"noted-{rank}.json").read_text()) for rank in (0, 1)]
+        assert [note["sha256"] for note in notes] == [sha256, sha256]
+        assert [note["lr"] for note in notes] == [rate, rate]
+        assert yaml.safe_load((job / "config.yaml").read_text())["optimizer"]["lr"] == rate
+        assert status_of(job)["state"] == "finished"
+        assert {path.name for path in job.glob("logs/rank-*.log")} == {"rank-0.log", "rank-1.log"}
+        with (job / "metrics.csv").open() as file:
+            assert any(row.get("val/loss") for row in csv.DictReader(file))
