@@ -20,6 +20,7 @@ from hydra import compose, initialize_config_dir
 
 from src.launch import preflight, resuming, training
 from src.launch.compose import CONFIG_FOLDER, register_resolvers
+from src.launch.environment import die_with
 from src.launch.rank import Process
 from src.run.signals import listen
 from tests.events import Event, Record, read_events
@@ -116,6 +117,7 @@ def reported(work: Any) -> int:
 
 def train(config: dict[str, Any], folder: Path, events: Path, terminal: Path, death: tuple[str, int] | None) -> None:
     """Train in the folder, or go on: `src.train.main` behind its checks."""
+    die_with(os.getppid())
     file = os.open(terminal, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)

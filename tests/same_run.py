@@ -101,6 +101,5 @@ def status(run: Path) -> dict[str, Any]:
 
 
 def files(run: Path) -> set[str]:
-    """Names of all files; a temporary one that a killed process was about to rename is none."""
-    names = {str(path.relative_to(run)) for path in run.rglob("*")}
-    return {name for name in names if not name.endswith(".tmp")}
+    """Names of all files and folders; a temporary one that a killed process left is one too much."""
+    return {str(path.relative_to(run)) for path in run.rglob("*")}

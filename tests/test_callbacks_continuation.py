@@ -12,8 +12,10 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging
 
 from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.continuation import KEY, Continuation
+from src.callbacks.epoch_line import EpochLine
 from src.callbacks.learning_rate import LearningRate
 from src.callbacks.step_seed import StepSeed
+from src.callbacks.throughput import Throughput
 from src.data.loading import follow, make_loader
 from src.data.sampler import BatchOrder, SortedOrder
 from src.errors import UserError
@@ -111,7 +113,7 @@ def run(
     workers=0,
     ends="",
     task=None,
-    poison=False,
+    extra=(),
     every=1,
     **trainer,
 ):
@@ -124,7 +126,7 @@ def run(
     checkpoint = Checkpoint(folder=str(folder), monitor="val/loss", every_steps=every, keep=1000)
     early = EarlyStopping(monitor="val/loss", patience=patience, check_on_train_epoch_end=False)
     callbacks = [StepSeed(seed=0), Continuation(ends=ends), checkpoint, early, LearningRate(), record]
-    callbacks += [Poison()] if poison else []
+    callbacks += extra
     callbacks += [EMAWeightAveraging(decay=0.9)] if average else []
     settings = {
         "max_epochs": EPOCHS,
@@ -324,7 +326,7 @@ class Poison(lightning.Callback):
 
 
 def test_steps_left_out_are_counted_through_a_resume(tmp_path):
-    settings = {"task": {"non_finite": "skip"}, "poison": True}
+    settings = {"task": {"non_finite": "skip"}, "extra": [Poison()]}
     record = run(tmp_path / "whole", **settings)
     assert record.task.guard.skipped == len(Poison.steps)
     for stop in (3, 8):
@@ -356,3 +358,21 @@ def test_a_checkpoint_that_does_not_say_where_it_stood_is_refused(tmp_path):
     VerifiedCheckpointIO().save_checkpoint(state, step_folder(tmp_path / "checkpoints", 5) / "state.ckpt")
     with pytest.raises(UserError, match=r"older version.*init_from"):
         run(tmp_path)
+
+
+def test_what_is_counted_of_an_epoch_goes_on(tmp_path):
+    """The speed leaves out the first batch of each process."""
+    run(tmp_path, stop=4, extra=[Throughput()], max_epochs=1)
+    before = load_verified(tmp_path / "checkpoints" / "last.ckpt")["callbacks"]["Throughput"]
+    assert (before["batches"], before["examples"]) == (2, 8)  # of the three that were saved
+    speed = Throughput()
+    run(tmp_path, extra=[speed], max_epochs=1)
+    assert (speed.batches, speed.examples) == (4, 15)
+    assert speed.clock.seconds > before["seconds"]
+
+
+def test_the_line_of_an_epoch_counts_the_seconds_before_an_interruption():
+    line = EpochLine()
+    line.load_state_dict({"seconds": 1e6})
+    line.on_train_epoch_start(None, None)
+    assert line.state_dict()["seconds"] >= 1e6

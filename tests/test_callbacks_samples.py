@@ -98,3 +98,14 @@ def test_a_prompt_that_fills_the_context_is_refused_before_training(data, tmp_pa
 def test_no_prompt_is_refused(tmp_path):
     with pytest.raises(UserError, match="prompts"):
         Samples(folder=str(tmp_path), prompts=[])
+
+
+def test_a_resumed_run_forgets_what_was_written_behind_its_checkpoint(tmp_path):
+    written = Samples(folder=str(tmp_path), prompts=["the"])
+    written.path.write_text("== step 1\n")
+    state = written.state_dict()
+    written.path.write_text("== step 1\n== step 2\n")
+    resumed = Samples(folder=str(tmp_path), prompts=["the"])
+    resumed.load_state_dict(state)
+    resumed.on_train_start(SimpleNamespace(is_global_zero=True), None)
+    assert resumed.path.read_text() == "== step 1\n"

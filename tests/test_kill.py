@@ -1,6 +1,7 @@
 """Runs that are killed again and again end as one that is left alone; the long version is `python -m tests.kill`."""
 
 import random
+import signal
 from collections import Counter
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from src.callbacks.step_seed import StepSeed
 from tests.corrupt import damage_each, damage_newest
 from tests.events import Event, compare_pieces
-from tests.kill import chains
+from tests.kill import Tally, chains, check, left_alone
 from tests.legs import MODELS, new_run
 from tests.same_run import timeless, unequal
 
@@ -27,8 +28,12 @@ def test_a_run_killed_at_random_times_ends_as_one_left_alone(tmp_path, model):
 def test_the_comparison_finds_a_run_that_does_not_repeat_itself(tmp_path, monkeypatch):
     """Without the seed of each batch dropout differs in every process; nothing else is changed."""
     monkeypatch.setattr(StepSeed, "on_train_batch_start", lambda *_: None)
-    found = {what for what, _ in chains(tmp_path, "bilstm", "trainer.max_epochs=1", kills=2).problems}
-    assert {"batch", "end"} <= found
+    whole = left_alone(new_run(tmp_path / "alone", "bilstm", "trainer.max_epochs=1"))
+    run, tally = new_run(tmp_path / "killed", "bilstm", "trainer.max_epochs=1"), Tally()
+    assert run.begin(death=("rename manifest.json", 2)).wait() == -signal.SIGKILL
+    assert run.begin().wait() == 0
+    check(run, whole, tally)
+    assert {"batch", "end"} <= {what for what, _ in tally.problems}
 
 
 def test_every_damage_is_found_and_runs_go_on_from_the_checkpoint_before(tmp_path):

@@ -137,6 +137,11 @@ def test_auto_starts_where_nothing_is_and_must_does_not(train, tmp_path):
     assert "\n0,1.0\n" not in folder.metrics.read_text()
 
 
+def test_a_word_that_is_no_mode_and_no_run_is_answered_with_both(compose, run):
+    with pytest.raises(UserError, match=r"never, auto, must or a run folder: .*atuo"):
+        resuming.base_config(compose("resume=atuo", f"paths.output_dir={run}"), typed=["resume=atuo"], folder=run)
+
+
 def test_never_refuses_a_folder_that_holds_a_run(train, run):
     with pytest.raises(UserError, match="resume=auto"):
         train(run, *COMMAND[:2])

@@ -12,7 +12,8 @@ from src.callbacks.position import here, inside_window
 from src.errors import Diverged, UserError
 from src.logger.csv import MetricsFile
 from src.run.checkpoint import VerifiedCheckpointIO
-from src.run.manifest import STATE_NAME, step_folder
+from src.run.manifest import STATE_NAME, committed, step_folder
+from src.run.retention import point_names, prune
 
 
 class Checkpoint(lightning.Callback):
@@ -50,6 +51,12 @@ class Checkpoint(lightning.Callback):
         self.scored_step = self.saved_step = -1
         self.due = False
         self.saved_at = time.monotonic()
+
+    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        """Finish what the last save of a killed process left undone: names, and what was to be removed."""
+        if stage == TrainerFn.FITTING and trainer.is_global_zero and committed(self.folder):
+            point_names(self.folder)
+            prune(self.folder, keep_last=self.io.keep_last)
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:  # type: ignore[attr-defined]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from src.callbacks.logged import log_again, logged_so_far
 from src.callbacks.position import Position, batches_done, count_batches, enter_epoch, go_to, here, inside_window
+from src.callbacks.throughput import Throughput
 from src.errors import UserError
 from src.logger.continuing import continue_logs
 from src.task.non_finite import NonFiniteGuard
@@ -73,7 +74,7 @@ class Continuation(lightning.Callback):
             state |= {**(self.cut or {}), "should_stop": trainer.should_stop}
         elif inside_window(trainer):  # during a validation, which the window will repeat
             state |= self.opening or {}
-        checkpoint["callbacks"] = state.pop("callbacks", checkpoint["callbacks"])
+        checkpoint["callbacks"] |= state.pop("callbacks", {})
         loss = state["loss"]
         checkpoint[KEY] = {
             **state,
@@ -161,8 +162,9 @@ def sums(trainer: lightning.Trainer, task: Task) -> dict[str, Any]:
 
 
 def states(trainer: lightning.Trainer) -> dict[str, Any]:
-    """The states of all callbacks, as Lightning saves them."""
-    found = {callback.state_key: callback.state_dict() for callback in trainer.callbacks}  # type: ignore[attr-defined]
+    """The states of all callbacks but the one that counts for the speed, whose clock makes the host wait for a GPU."""
+    callbacks = [each for each in trainer.callbacks if not isinstance(each, Throughput)]  # type: ignore[attr-defined]
+    found = {callback.state_key: callback.state_dict() for callback in callbacks}
     return {key: state for key, state in found.items() if state}
 
 

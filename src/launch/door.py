@@ -1,5 +1,6 @@
 """How every door opens and shuts: one sentence for the user's mistakes, an exit code that tells the truth."""
 
+import errno
 import functools
 import os
 import sys
@@ -76,7 +77,12 @@ def close(error: BaseException, *, config_name: str) -> NoReturn:
     print(sentence, file=sys.stderr, flush=True)
     code = exit_code(error)
     # What `explain` knows was typed by the user.
-    sys.exit(UserError.exit_code if code == 1 and not isinstance(error, RankFailed) else code)
+    sys.exit(UserError.exit_code if code == 1 and not isinstance(error, RankFailed) and not is_full(error) else code)
+
+
+def is_full(error: BaseException) -> bool:
+    """True where a file could not grow: the disk is full, or a quota or a limit is reached."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def say(error: BaseException, *, config_name: str) -> str | None:
@@ -88,6 +94,8 @@ def say(error: BaseException, *, config_name: str) -> str | None:
         return str(error)
     if is_out_of_memory(error):
         return f"Out of memory: {error}. Lower data.batch_size and keep the batch with accumulation=batches."
+    if is_full(error):
+        return f"{error}. Make room; hydra.run.dir=<run folder> resume=auto goes on from the last checkpoint."
     if isinstance(error, Exception):
         return explain(error, arguments=sys.argv[1:], config_dir=CONFIG_FOLDER, config_name=config_name)
     return None

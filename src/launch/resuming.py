@@ -37,9 +37,12 @@ def base_config(composed: DictConfig, *, typed: list[str], folder: Path) -> tupl
     Raises:
         UserError: no such run, or a change that cannot be joined to its config.
     """
-    if composed.resume in MODES:
+    if composed.resume in MODES or not isinstance(composed.resume, str):  # which the check of types will say
         return composed, folder
-    found = find_run(composed.resume, root=Path(composed.paths.output_dir)).path
+    try:
+        found = find_run(composed.resume, root=Path(composed.paths.output_dir)).path
+    except UserError as error:
+        raise UserError(f"resume must be {', '.join(MODES)} or a run folder: {error}") from None
     saved = read_config(found)
     if not saved:
         raise UserError(f"resume ({composed.resume}) has no config.yaml: it ended before it began. Start a new run.")
@@ -55,9 +58,9 @@ def base_config(composed: DictConfig, *, typed: list[str], folder: Path) -> tupl
     # Where a run goes on is said anew each time.
     for key, local in (("launcher", {}), ("dry_run", False)):
         OmegaConf.update(base, key, OmegaConf.select(raw, key, default=local), merge=False, force_add=True)
-    named = [*composed.resume_changes, *keys]
+    named = sorted({*composed.resume_changes, *keys})
     OmegaConf.update(base, "resume", composed.resume, force_add=True)
-    OmegaConf.update(base, "resume_changes", sorted(set(named)), merge=False, force_add=True)
+    OmegaConf.update(base, "resume_changes", named, merge=False, force_add=True)
     base.paths.run_dir = None
     return base, place
 
@@ -152,7 +155,7 @@ def known_test(run: RunFolder) -> dict[str, Any] | None:
     if not entries:
         return None
     last = entries[-1]
-    if last.get("checkpoint_sha256") == (None if best is None else best.sha256) and "metrics" in last:
+    if last.get("checkpoint_sha256") == (None if best is None else best.identity) and "metrics" in last:
         return {**last["metrics"], "test/again": last["again"]}
     print(
         f"The test split was used before, with other weights of this run; not again without asking: python -m "
