@@ -20,13 +20,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as in tests/kill.py
 import src  # noqa: F401  first: what it sets only counts before torch is imported
 from src.errors import UserError
 from src.run.checkpoint import load_verified
-from src.run.manifest import MANIFEST_NAME, committed
+from src.run.files import read_json
+from src.run.manifest import MANIFEST_NAME, STATE_NAME, committed
+from src.run.status import FINISHED
 from tests.kill import Tally, chains
 from tests.legs import Run, new_run
 from tests.same_run import unequal
-
-# Of a state that was saved by one process; shards are damaged in tests/test_run_sharded.py.
-STATE_NAME = "state.ckpt"
 
 
 def flip(path: Path, draw: random.Random) -> None:
@@ -50,6 +49,7 @@ def remove(path: Path, draw: random.Random) -> None:
     path.unlink()
 
 
+# To the one file of a state saved by one process; shards are damaged in tests/test_run_sharded.py.
 DAMAGE: dict[str, tuple[str, Callable[[Path, random.Random], None], float]] = {
     "a bit of the state": (STATE_NAME, flip, 1.0),  # as often as asked; the others in these proportions
     "a bit of the manifest": (MANIFEST_NAME, flip, 0.2),
@@ -102,11 +102,14 @@ def is_refused(path: Path) -> bool:
 
 
 def damage_newest(draw: random.Random, done: Counter[str]) -> Callable[[Run], None]:
-    """`damage(run)`: one of the kinds of damage to the newest checkpoint, if there is another one behind it."""
+    """`damage(run)`: one of the kinds of damage to the newest checkpoint, if there is another one behind it.
+
+    A run that was killed over its report has nothing to load any more, and would keep the damage.
+    """
 
     def damage(run: Run) -> None:
         manifests = committed(run.folder / "checkpoints")
-        if len(manifests) > 1:
+        if len(manifests) > 1 and (read_json(run.folder / "status.json") or {}).get("state") != FINISHED:
             name = draw.choice(sorted(DAMAGE))
             file, spoil, _ = DAMAGE[name]
             spoil(manifests[-1].path.with_name(file), draw)
@@ -136,7 +139,7 @@ def main(flips: int = 1000, kills: int = 40, seed: int = 0) -> int:
         print(
             f"  {done.total()} newest checkpoints damaged in {tally.kills.total()} kills of {tally.runs} runs,", end=" "
         )
-        print(f"which all ended as one left alone but for {len(tally.problems)} differences")
+        print(f"{len(tally.problems)} differences from a run left alone")
         print("\n".join(f"  {what}: {words}" for what, words in tally.problems[:20]), flush=True)
         missed += len(tally.problems)
     return 1 if missed else 0

@@ -168,9 +168,9 @@ def report(model: str, tally: Tally, *, seconds: float) -> None:
         "anything else": sum(found.values()),
         "seconds": f"{seconds:.0f}",
     }
-    print(f"{model}")
+    print(model)
     print("\n".join(f"  {name:<34}{value}" for name, value in rows.items()))
-    print("\n".join(f"  {what}: {words}" for what, words in tally.problems[:20]), flush=True)
+    print("".join(f"  {what}: {words}\n" for what, words in tally.problems[:20]), end="", flush=True)
 
 
 def main(*overrides: str, kills: int, model: str, seed: int, tmpdir: str) -> int:

@@ -59,7 +59,8 @@ def unequal(one: Any, other: Any, place: str = "") -> list[str]:
         same = one.dtype == other.dtype and np.array_equal(one, other)
     else:
         same = type(one) is type(other) and one == other
-    return [] if same else [f"{place} is {str(other)[:300]} instead of {str(one)[:300]}"]
+    shown = (" ".join(str(value).split())[:100] for value in (other, one))
+    return [] if same else [f"{place} is {' instead of '.join(shown)}"]
 
 
 def checkpoints(run: Path) -> list[Any]:
