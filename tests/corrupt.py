@@ -64,13 +64,17 @@ DAMAGE: dict[str, tuple[str, Callable[[Path, random.Random], None], float]] = {
 
 @contextlib.contextmanager
 def damaged(path: Path, damage: Callable[[Path, random.Random], None], draw: random.Random) -> Iterator[None]:
-    """The file is damaged inside the block; a hard link to it, such as last.ckpt, as well."""
-    whole = path.read_bytes()
+    """The file is damaged inside the block; a hard link to it, such as last.ckpt, as well, and stays one."""
+    whole, link = path.read_bytes(), path.parents[2] / "link"
+    os.link(path, link)
     damage(path, draw)
     try:
         yield
     finally:
+        if not path.exists():
+            os.link(link, path)
         path.write_bytes(whole)
+        link.unlink()
 
 
 def damage_each(run: Run, *, flips: int, seed: int) -> dict[str, tuple[int, int]]:
@@ -137,10 +141,10 @@ def main(flips: int = 1000, kills: int = 40, seed: int = 0) -> int:
                     after=damage_newest(random.Random(seed), done),
                 )  # fmt: skip
         print(
-            f"  {done.total()} newest checkpoints damaged in {tally.kills.total()} kills of {tally.runs} runs,", end=" "
+            f"  {done.total()} times the newest checkpoint damaged in {tally.kills.total()} kills of {tally.runs} runs:"
         )
-        print(f"{len(tally.problems)} differences from a run left alone")
-        print("\n".join(f"  {what}: {words}" for what, words in tally.problems[:20]), flush=True)
+        print(f"  {len(tally.problems)} differences from a run left alone")
+        print("".join(f"  {what}: {words}\n" for what, words in tally.problems[:20]), end="", flush=True)
         missed += len(tally.problems)
     return 1 if missed else 0
 
