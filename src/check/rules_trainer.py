@@ -50,7 +50,7 @@ def one_device(config: dict[str, Any], facts: Facts) -> str | None:
     several = devices != 1 and devices != [0] and not (isinstance(devices, list) and len(devices) == 1)
     if (several or nodes != 1) and ask(config, "trainer.strategy", "auto") == "auto":
         key, value = ("trainer.devices", devices) if several else ("trainer.num_nodes", nodes)
-        return f"{key} ({value}) must be 1: strategy=single trains in one process on one device."
+        return f"{key} ({value}) must be 1: strategy=single trains on one device; choose strategy=ddp for several."
     return None
 
 
