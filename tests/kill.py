@@ -54,6 +54,7 @@ class Tally:
     runs: int = 0
     processes: int = 0
     batches: int = 0
+    pace: float = 1.0  # of the machine now to what it was for the run that was left alone, so that kills still come
     problems: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -79,11 +80,12 @@ def kill_and_resume(
         phase = draw.choice(sorted(whole.phases))
         death = (phase, draw.randint(1, max(1, whole.phases[phase] // 3))) if way == SAVING else None
         with run.process(death=death) as process:
-            if way in (ANY_TIME, TRAINING) and outlives_its_time(process, run, whole, way=way, draw=draw):
+            if way in (ANY_TIME, TRAINING) and outlives(process, delay(process, run, whole, way, draw) * tally.pace):
                 kill(process)
             code = process.wait(BOUND)
         tally.processes += 1
         assert code == 0 or (code == -9 and way), f"exit code {code}: {run.terminal.read_text()[-3000:]}"
+        tally.pace = tally.pace * 0.8 if code == 0 else min(1.0, tally.pace * 1.1)
         if code:
             ways.pop(0)
             tally.kills[str(way)] += 1
@@ -93,12 +95,12 @@ def kill_and_resume(
             after(run)
 
 
-def outlives_its_time(process: Forked, run: Run, whole: Whole, *, way: str, draw: random.Random) -> bool:
-    """True once it is to be killed: at any time of its life, or after it has trained for a while."""
+def delay(process: Forked, run: Run, whole: Whole, way: str, draw: random.Random) -> float:
+    """Seconds from now on after which it is to be killed; returns when it has begun to train, if it is to do so."""
     if way == ANY_TIME:
-        return outlives(process, draw.uniform(0, whole.seconds))
+        return draw.uniform(0, whole.seconds)
     outlives(process, BOUND, until=lambda: bool(run.pieces()[-1]))
-    return outlives(process, draw.uniform(0, (whole.seconds - whole.first) / 2))
+    return draw.uniform(0, (whole.seconds - whole.first) / 2)
 
 
 def newest_step(run: Run) -> int:
