@@ -11,11 +11,21 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 # From the top: a room may import its own floor's rooms named here and anything below.
 FLOORS = [
-    {"train", "evaluate", "predict", "generate", "export", "check.__main__", "report.__main__", "benchmark.__main__"},
+    {
+        "train",
+        "evaluate",
+        "predict",
+        "generate",
+        "export",
+        "runs",
+        "check.__main__",
+        "report.__main__",
+        "benchmark.__main__",
+    },
     {"launch"},
     {"benchmark"},
     {"task", "callbacks", "strategy", "logger", "report", "check"},
-    {"generation"},
+    {"generation", "sweep"},
     {"run", "model", "data", "optimizer"},
     {"attention", "cache", "schedule", "evaluation"},
     {"errors", ""},
@@ -24,6 +34,8 @@ CONFIG_LIBRARIES = {"hydra", "omegaconf"}
 # report reads files: a machine without torch can write and read it.
 FORBIDDEN = {
     "report": {"torch", "lightning", *CONFIG_LIBRARIES},
+    "runs": {"torch", "lightning", *CONFIG_LIBRARIES},
+    "sweep": {"torch", "lightning", *CONFIG_LIBRARIES},
     "evaluation": {"torch", "lightning", *CONFIG_LIBRARIES},
     "model": {"lightning", *CONFIG_LIBRARIES},
     "attention": {"lightning", *CONFIG_LIBRARIES},
