@@ -63,15 +63,22 @@ def train(*overrides: str) -> Path:
     return folder
 
 
-def config(*overrides: str) -> dict[str, Any]:
-    """The checked, resolved config that `python -m src.train` would train with; `src.launch.build` makes its parts."""
-    from hydra import compose, initialize_config_dir
+def compose(*overrides: str, door: str = "train") -> Any:
+    """What Hydra makes of conf/<door>.yaml and these overrides; outputs go to a temporary folder."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
 
     from src.launch.compose import CONFIG_FOLDER, register_resolvers
-    from src.launch.preflight import preflight
 
     register_resolvers()
     outputs = tempfile.mkdtemp(prefix="notebook-")
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        composed = compose("train", overrides=[*overrides, f"paths.output_dir={outputs}"])
-    return preflight(composed, run_dir=f"{outputs}/run")
+        return hydra_compose(door, overrides=[*overrides, f"paths.output_dir={outputs}"])
+
+
+def config(*overrides: str) -> dict[str, Any]:
+    """The checked, resolved config that `python -m src.train` would train with; `src.launch.build` makes its parts."""
+    from src.launch.preflight import preflight
+
+    composed = compose(*overrides)
+    return preflight(composed, run_dir=f"{composed.paths.output_dir}/run")
