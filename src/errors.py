@@ -13,6 +13,12 @@ class Diverged(Exception):
     exit_code = 3
 
 
+class Pruned(Exception):
+    """The search that this run is a trial of has seen enough: the run did what it was asked, and has no result."""
+
+    exit_code = 0
+
+
 class RankFailed(Exception):
     """One of a run's processes ended on its own, and with it the run; `exit_code` is that process's."""
 

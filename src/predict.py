@@ -6,7 +6,7 @@ import hydra
 from omegaconf import DictConfig
 
 from src.launch.door import job, open_door
-from src.launch.free_text import quote_free_text
+from src.launch.free_text import quote_free_text, rename
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
@@ -19,5 +19,6 @@ def main(options: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = quote_free_text(sys.argv[1:], keys=("text", "file"))
+    # Hydra takes any threshold=... for a choice of the group conf/threshold, which only training has.
+    sys.argv[1:] = quote_free_text(rename(sys.argv[1:], key="threshold", to="cut"), keys=("text", "file"))
     open_door(main, config_name="predict")

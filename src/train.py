@@ -1,12 +1,19 @@
-"""Train a model: `python -m src.train model=bilstm [group=choice] [key=value]`; `--help` lists the choices."""
+"""Train a model: `python -m src.train model=bilstm [group=choice] [key=value]`; `--help` lists the choices.
 
+With -m a sweep: values with commas are a grid, hparams_search=<name> is a search. Hydra then calls a sweeper of
+hydra_plugins/one_recipe.py, which starts src/launch/job.py for each job, and not `main`.
+"""
+
+import sys
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.launch.door import job, open_door
+from src.errors import UserError
+from src.launch.door import Failed, job, open_door
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
@@ -16,15 +23,20 @@ def main(composed: DictConfig) -> object:
     from src.launch import resuming
     from src.launch.preflight import preflight
     from src.launch.slurm.commands import find_sbatch
+    from src.launch.sweeping.choices import check_single
     from src.run.signals import listen
 
-    made = Path(HydraConfig.get().runtime.output_dir)
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN:
+        raise Failed(UserError("hydra/sweeper must be grid or optuna, which start each job as a process of its own."))
+    made = Path(hydra_config.runtime.output_dir)
     with listen() as signals:
         try:
-            composed, folder = resuming.base_config(composed, typed=HydraConfig.get().overrides.task, folder=made)
+            composed, folder = resuming.base_config(composed, typed=hydra_config.overrides.task, folder=made)
             config = preflight(composed, run_dir=str(folder))
             if config["launcher"] and not config["dry_run"]:
                 find_sbatch()
+            check_single(hydra_config, config)
             opened = resuming.open(config, folder)
         except BaseException:
             remove_if_empty(made)  # Hydra makes it before anything is checked
@@ -53,5 +65,15 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
+def start() -> None:
+    """Call Hydra with the command of the sweep that is to be continued, if that is what was typed."""
+    from src.launch.sweeping.choices import check_choices
+    from src.launch.sweeping.continuing import sweep_command
+
+    check_choices(sys.argv[1:])
+    sys.argv[1:] = sweep_command(sys.argv[1:])
+    main()
+
+
 if __name__ == "__main__":
-    open_door(main, config_name="train")
+    open_door(start, config_name="train")

@@ -1,7 +1,7 @@
-"""Commands without the seconds that Python needs to import torch: the launcher and its ranks are forked.
+"""Commands without the seconds that Python needs to import torch: launchers, jobs of sweeps and ranks are forked.
 
-All else is real: the command line, torch's elastic agent, one process per rank in a session of its own, their signals,
-gloo.
+All else is real: the command line, the driver of a sweep, torch's elastic agent, one process per job and per rank in a
+session of its own, their signals, gloo.
 """
 
 import os
@@ -10,20 +10,24 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import torch
 from torch.distributed.elastic.multiprocessing.subprocess_handler import subprocess_handler
 
-from src.launch import preflight, training, worker  # noqa: F401  imported once, for all that is forked
+from src.launch import job, preflight, training, worker  # noqa: F401  imported once, for all that is forked
 from src.run.heartbeat import read_beats
 from src.run.signals import ASKING
+from src.sweep import pool
 
 
 class Forked:
-    """What the agent asks of a subprocess.Popen: `pid`, `poll` and `wait`."""
+    """What the agent and the driver ask of a subprocess.Popen: `pid`, `poll`, `wait` and `send_signal`."""
 
     def __init__(self, work: Callable[[], int], variables: dict[str, str]) -> None:
         self.returncode: int | None = None
@@ -61,25 +65,45 @@ class Forked:
         assert self.returncode is not None
         return self.returncode
 
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
 
 def start(*arguments: str, terminal: Path, rank: Callable[[list[str]], int] = worker.main) -> Forked:
     """`python -m src.train <arguments>`, printing into `terminal`; `rank` stands for `python -m src.launch.worker`."""
 
-    def launch() -> int:
-        file = os.open(terminal, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
-        os.dup2(file, 1)
-        os.dup2(file, 2)
-        # What stood there may be pytest's.
-        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    def train() -> object:
         sys.argv = ["src.train", *arguments]
         subprocess_handler.Popen = lambda args, env, **_: Forked(lambda: rank(list(args[3:])), env)  # type: ignore[assignment, misc]
-        try:
-            runpy.run_module("src.train", run_name="__main__", alter_sys=True)
-        except SystemExit as end:
-            return end.code if isinstance(end.code, int) else 0
-        return 0
+        pool.subprocess = SimpleNamespace(Popen=start_job, DEVNULL=subprocess.DEVNULL)  # type: ignore[assignment]
+        return runpy.run_module("src.train", run_name="__main__", alter_sys=True)
 
-    return Forked(launch, dict(os.environ))
+    file = os.open(terminal, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    try:
+        return Forked(lambda: ended(train, file), dict(os.environ))
+    finally:
+        os.close(file)
+
+
+def start_job(args: list[str], *, stdout: IO[bytes], env: dict[str, str], **_: object) -> Forked:
+    """What the driver of a sweep starts for each job."""
+    return Forked(lambda: ended(lambda: job.main(args[3:]), stdout.fileno()), env)
+
+
+def ended(work: Callable[[], object], file: int) -> int:
+    """The exit code of a command that prints into a file; what stood at its outputs may be pytest's."""
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
+    try:
+        work()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 def pids(run: Path, launcher: Forked, *, ranks: int = 2, marks: int = 0, seconds: float = 60) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import lightning
 import torch
 
+from src.callbacks.ema import ExponentialMovingAverage
 from src.callbacks.step_seed import StepSeed
 from src.callbacks.throughput import Throughput
 from src.data.demo import read_demo
@@ -177,6 +178,10 @@ SCENARIOS = {
     ),
     "bilstm_skip": lambda folder, world: run(
         classifier(non_finite="skip"), reviews(folder, world), world, callbacks=[Poison(2, world)], **DOUBLE
+    ),
+    # What is compared, and measured, are the averages.
+    "bilstm_averaged": lambda folder, world: run(
+        classifier(), reviews(folder, world), world, callbacks=[ExponentialMovingAverage()], **DOUBLE
     ),
     "bilstm_in_turns": lambda folder, world: in_turns(classifier(ADAM), folder, world),
     # The worst neighbours are as far away as the micro-batch says, so one process must read the same ones.

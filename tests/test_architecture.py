@@ -17,14 +17,14 @@ FLOORS = [
         "predict",
         "generate",
         "export",
-        "runs",
+        "runs.__main__",
         "check.__main__",
         "report.__main__",
         "benchmark.__main__",
     },
     {"launch"},
     {"benchmark"},
-    {"task", "callbacks", "strategy", "logger", "report", "check"},
+    {"task", "callbacks", "strategy", "logger", "report", "check", "runs"},
     {"generation", "sweep"},
     {"run", "model", "data", "optimizer"},
     {"attention", "cache", "schedule", "evaluation"},
@@ -123,6 +123,7 @@ def test_no_one_asks_hasattr_or_keeps_global_state(path):
         "src.predict",
         "src.generate",
         "src.export",
+        "src.runs.__main__",
         "src.check.__main__",
         "src.benchmark.__main__",
     ],
@@ -135,7 +136,7 @@ def test_a_door_opens_without_torch(door):
 
 
 def test_the_report_needs_neither_torch_nor_hydra():
-    code = "import sys, src.report.page; print(sorted({'torch', 'lightning', 'hydra', 'omegaconf'} & set(sys.modules)))"
+    code = "import sys, src.report.run; print(sorted({'torch', 'lightning', 'hydra', 'omegaconf'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,6 +15,7 @@ from src.check import device
 from src.check.activations import Form, activation_bytes
 from src.check.device import FRAMEWORK, GIB, Device, free_memory
 from src.check.memory import MOMENTS, plan_memory
+from src.check.rules_averaging import EMA
 from src.check.rules_memory import check_memory, too_large
 from src.check.table import memory_rows
 from src.check.targets import import_target
@@ -188,6 +189,14 @@ def test_averages_of_the_weights_are_one_more_copy():
     plain = plan_memory(config, network, cuda=False)
     config["callbacks"] = {"ema": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging"}, "none": None}
     assert plan_memory(config, network, cuda=False).total - plain.total == plain.parts["weights"].step
+
+
+def test_our_average_is_kept_in_float32_beside_weights_of_16_bits():
+    network = Transformer(**SIZES, max_length=16)
+    config = config_of(rows=1, length=16, precision="bf16-true")
+    config["callbacks"] = {"ema": {"_target_": EMA}}
+    numbers = sum(parameter.numel() for parameter in network.parameters())
+    assert plan_memory(config, network, cuda=False).parts["averages"].loss == 4 * numbers
 
 
 def big(**options):

@@ -19,7 +19,7 @@ from src.launch.compose import CONFIG_FOLDER, plain, register_resolvers
 from src.launch.settings import Settings
 from tests.test_config import overrides_for
 
-CHOICES = ["schedule=plateau", "logger=many", "accumulation=tokens", "optimizer=momentum"]
+CHOICES = ["schedule=plateau", "logger=many", "accumulation=tokens", "optimizer=momentum", "threshold=cost"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,9 @@ def test_every_mutation_of_the_real_config_is_refused_by_its_name(configs: list[
     assert min(tried.values()) >= 10
 
 
-@pytest.mark.parametrize("group", ["optimizer", "schedule", "logger", "callbacks", "accumulation", "debug", "trainer"])
+@pytest.mark.parametrize(
+    "group", ["optimizer", "schedule", "logger", "callbacks", "accumulation", "threshold", "debug", "trainer"]
+)
 def test_every_choice_in_the_folder_passes(group: str) -> None:
     """A new file is a new case; trainer=gpu is one where there is a GPU."""
     for file in sorted((CONFIG_FOLDER / group).glob("*.yaml")):

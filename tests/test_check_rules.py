@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from src.check import rules_monitor, rules_strategy, rules_task, rules_trainer
+from src.check import rules_averaging, rules_monitor, rules_strategy, rules_task, rules_trainer
 from src.check.facts import ask
 from src.check.rules import RULES, check_rules
 from src.errors import UserError
@@ -48,9 +48,13 @@ MUON = {"optimizer._target_": rules_task.MUON, "model._target_": rules_task.TRAN
 SAMPLES = {"callbacks": {"samples": {"_target_": "src.callbacks.samples.Samples"}}}
 UNFREEZING = {"task.unfreeze_every": 1, "model._target_": rules_task.TRANSFORMER_CLASSIFIER}
 AVERAGE = {"callbacks": {"average": {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging"}}}
+OUR_AVERAGES = {"callbacks": {"ema": {"_target_": rules_averaging.EMA}, "swa": {"_target_": rules_averaging.SWA}}}
+HELD = {"callbacks": {"swa": {"_target_": rules_averaging.SWA, "lr": 0.01}}}
 
 JOB = {"nodes": 1, "tasks_per_node": 1, "gpus_per_node": 0, "gpu_type": None, "time": "1:00:00", "signal_seconds": 120}
 ON_CPU = {"trainer.accelerator": "cpu"}
+COST = {"_target_": "src.evaluation.thresholds.Cost"}
+THREE = {"model.num_classes": 3, "task.num_classes": 3, "data.label_names": ["a", "b", "c"]}
 
 # Facts, changes, and the key the refusal begins with ("" = legal).
 CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
@@ -81,6 +85,19 @@ CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
     (CPU, {"optimizer._target_": rules_task.MUON, "model._target_": rules_task.TRANSFORMER}, ""),
     (CPU, {"model.max_length": 100}, "data.max_length"),
     (CPU, {"model.max_length": 200}, ""),
+    (CPU, {"threshold": COST}, ""),
+    (CPU, {"threshold": COST, "task._target_": rules_task.LANGUAGE_MODEL, "monitor": "val/loss"}, "threshold=cost"),
+    (CPU, {"threshold": COST, **THREE}, "threshold=cost cuts between two classes and this is 3 classes"),
+    (CPU, {"threshold": {"_target_": rules_task.F1}, **THREE}, ""),
+    (CPU, {"schedule.warmup": 1.5}, "schedule.warmup (1.5)"),
+    (CPU, {"schedule.warmup": 1000}, ""),
+    (CPU, {"schedule.warmup": 1000, "trainer.max_steps": 999}, "schedule.warmup (1000)"),
+    (CPU, {"schedule.warmup": 1000, "trainer.max_steps": 1000}, ""),
+    (CPU, {"schedule.warmup": 9, "schedule.decay": 2, "trainer.max_steps": 10}, "schedule.warmup (9) and schedule.dec"),
+    (CPU, {"schedule.warmup": 17, "trainer.limit_train_batches": 2}, "schedule.warmup (17)"),
+    (CPU, {"schedule.warmup": 16, "trainer.limit_train_batches": 2}, ""),
+    (CPU, {"schedule.warmup": 9, "trainer.limit_train_batches": 3, "trainer.accumulate_grad_batches": 3}, "schedule.w"),
+    (CPU, {"schedule.warmup": 2, "trainer.fast_dev_run": True}, "schedule.warmup (2)"),
     (GPU, {"trainer.devices": 2}, "trainer.devices"),
     (GPU, {"trainer.devices": "auto"}, "trainer.devices"),
     (GPU, {"trainer.devices": -1}, "trainer.devices"),
@@ -160,6 +177,10 @@ CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
     (CPU, {"trainer.strategy": SPLIT, **TWO, "model.compile": "block"}, "model.compile (block)"),
     (CPU, {"trainer.strategy": FSDP, **TWO, **AVERAGE}, "callbacks.average (EMAWeightAveraging)"),
     (CPU, {"trainer.strategy": DDP, **TWO, **AVERAGE}, ""),
+    (CPU, {"trainer.strategy": FSDP, **TWO, **HELD}, "callbacks.swa (StochasticWeightAverage)"),
+    (CPU, OUR_AVERAGES, "callbacks.swa averages the weights as callbacks.ema does"),
+    (CPU, {**HELD, "schedule": {"_target_": "src.schedule.plateau.plateau"}}, "callbacks.swa.lr (0.01)"),
+    (CPU, {**HELD, "schedule": {"_target_": "src.schedule.constant.constant"}}, ""),
     (CPU, {"data.batch_size": 64, "accumulation.tokens": 6400}, ""),
     (CPU, {"data.batch_size": 64, "accumulation.tokens": 6399}, "accumulation.tokens (6399)"),
     (CPU, {"trainer.strategy": DDP, **TWO, "data.batch_size": 64, "accumulation.tokens": 12799}, "accumulation.tokens"),

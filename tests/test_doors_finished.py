@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from tests.conftest import door
@@ -15,24 +16,49 @@ def run(finished_run, tmp_path):
 
 
 def test_evaluate_gives_the_numbers_that_training_ended_with(run):
+    """Of a run that was saved before there was a choice of the threshold, too: then it was the best F1."""
     before = json.loads((run / "result.json").read_text())
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("threshold:\n  _target_: src.evaluation.thresholds.F1\n", ""))
+    assert "threshold" not in config.read_text()
+    older = {name: value for name, value in before.items() if name != "threshold_rule"}
+    (run / "result.json").write_text(json.dumps(older))
     done = door("evaluate", f"run={run}", "split=val")
     assert done.returncode == 0, done.stderr
-    after = json.loads((run / "result.json").read_text())
-    assert {k: v for k, v in after.items() if k.startswith("val/")} == {
-        k: v for k, v in before.items() if k.startswith("val/")
-    }
+    assert json.loads((run / "result.json").read_text()) == before
+
+
+def test_evaluate_chooses_another_threshold_from_the_predictions_alone(run):
+    shutil.rmtree(run / "checkpoints")
+    ledger = (run / "test_ledger.jsonl").read_text()
+    done = door("evaluate", f"run={run}", "threshold=cost", "threshold.false_negative=3")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((run / "result.json").read_text())
+    assert result["threshold_rule"] == "cost, false_positive 1, false_negative 3"
+    assert f"threshold {result['threshold']:.4f}, chosen on val by cost" in done.stdout
+    assert "val_at_threshold/cost" in result
+    assert (run / "test_ledger.jsonl").read_text() == ledger
+    for typed, word in (("threshold=0.3", "cost, f1, precision"), ("threshold.wanted=0.8", "threshold=precision")):
+        refused = door("evaluate", f"run={run}", typed)
+        assert refused.returncode == 2
+        assert word in refused.stderr
 
 
 def test_a_second_look_at_test_needs_again_and_is_marked(run):
     refused = door("evaluate", f"run={run}", "split=test")
     assert refused.returncode == 2
     assert "again=true" in refused.stderr
-    allowed = door("evaluate", f"run={run}", "split=test", "again=true")
+    allowed = door("evaluate", f"run={run}", "split=test", "again=true", "threshold=cost")
     assert allowed.returncode == 0, allowed.stderr
     lines = (run / "test_ledger.jsonl").read_text().splitlines()
     assert [json.loads(line)["again"] for line in lines] == [False, True]
-    assert json.loads((run / "result.json").read_text())["test/again"] is True
+    result = json.loads((run / "result.json").read_text())
+    assert result["test/again"] is True
+    # Chosen on val, which was not measured again, and applied to test.
+    predictions = np.load(run / "predictions_test.npz")
+    called, labels = predictions["probabilities"][:, 1] >= result["threshold"], predictions["labels"]
+    cost = (called & (labels == 0)).sum() + 5 * (~called & (labels == 1)).sum()
+    assert json.loads(lines[-1])["metrics"]["test_at_threshold/cost"] == result["test_at_threshold/cost"] == cost
 
 
 def test_evaluate_refuses_other_data_than_the_run_was_trained_on(run):

@@ -62,6 +62,35 @@ def test_a_run_is_found_by_path_name_or_id_and_errors_list_names(tmp_path: Path)
         find_run("x", root=tmp_path / "nowhere")
 
 
+def test_a_run_is_also_found_by_its_beginning_and_a_job_by_its_sweep(tmp_path: Path) -> None:
+    """A job's folder is a mere number, of which every sweep has one."""
+    for sweep in ("s_00000001", "s_00000002"):
+        job = make_run(tmp_path / "sweeps" / sweep / "3")
+        write_json(job.parent / "sweep.json", {})
+    one, two = make_run(tmp_path / "train" / "monday_x"), make_run(tmp_path / "train" / "sunday_x")
+    assert find_run("monday", root=tmp_path).path == one
+    assert find_run("sunday_x", root=tmp_path).path == two
+    assert find_run("00000001/3", root=tmp_path).path == tmp_path / "sweeps" / "s_00000001" / "3"
+    assert find_run("s_00000002/3", root=tmp_path).label == "s_00000002/3"
+    with pytest.raises(UserError, match="fits 2 runs"):
+        find_run("3", root=tmp_path)
+
+
+def test_the_model_is_that_of_the_name_or_typed_or_the_module_of_the_network(tmp_path: Path) -> None:
+    """A choice is in no config; the folder of a job, or one that was named by hand, does not hold it either."""
+    config = "model:\n  _target_: src.model.transformer.Transformer\n"
+    for name in ("2026-11-01_12-00-00_transformer_tiny_0123abcd", "typed", "untyped", "bare"):
+        make_run(tmp_path / name)
+    for name in ("typed", "untyped"):
+        (tmp_path / name / "config.yaml").write_text(config)
+        (tmp_path / name / "command.txt").write_text("python -m src.train seed=1\n")
+    (tmp_path / "typed" / "command.txt").write_text("python -m src.train data=demo_text model=transformer_tiny\n")
+    assert {run.name: run.model for run in read_runs(tmp_path)} == {
+        "2026-11-01_12-00-00_transformer_tiny_0123abcd": "transformer_tiny",
+        "typed": "transformer_tiny", "untyped": "transformer", "bare": "",
+    }  # fmt: skip
+
+
 def test_config_is_read_only_when_asked_for_and_damage_is_named(tmp_path: Path) -> None:
     """A damaged config of one run does not break the list of all."""
     run = make_run(tmp_path / "run")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from src.sweep.journal import read_jobs
 from tests.conftest import ROOT, SMALL, door
 
 CLUSTER = Path(__file__).parent / "slurm" / "cluster.sh"
@@ -109,16 +110,36 @@ def scores_of(folder):
 
 def test_a_sweep_tells_how_each_of_its_jobs_ended(slurm, train, tmp_path):
     """One finishes, one diverges, one is killed so that it can say nothing; the waiting ends with the first failure."""
-    folders = [f"hydra.sweep.dir={tmp_path}", f"paths.output_dir={tmp_path / 'outputs'}"]
-    sweep = train("optimizer.lr=1e-3,1e30,2e-3", "trainer.max_epochs=12", *folders, sweep=True)
-    victim = tmp_path / "2"
-    until((victim / "logs" / "rank-0.json").exists, of=sweep)
+    sweep = tmp_path / "sweep"
+    folders = [f"hydra.sweep.dir={sweep}", f"paths.output_dir={tmp_path}"]
+    driver = train("optimizer.lr=1e-3,1e30,2e-3", "trainer.max_epochs=12", *folders, sweep=True)
+    victim = sweep / "2"
+    until((victim / "logs" / "rank-0.json").exists, of=driver)
     os.kill(json.loads((victim / "logs" / "rank-0.json").read_text())["pid"], signal.SIGKILL)
-    output, errors = sweep.communicate(timeout=120)
-    assert sweep.returncode == 3, errors
-    assert output.count("\njob ") + output.startswith("job ") == 3
+    _output, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 3, errors
     assert errors.count("Training diverged") >= 1
     assert f"({victim}): ended without a word, FAILED to Slurm" in errors
-    states = [json.loads((tmp_path / str(n) / "status.json").read_text())["state"] for n in range(3)]
-    assert states == ["finished", "failed", "killed"]
-    assert "val/loss" in json.loads((tmp_path / "0" / "result.json").read_text())
+    assert [(record.state, record.exit_code) for record in read_jobs(sweep).values()] == [
+        ("finished", 0),
+        ("failed", 3),
+        ("killed", 1),
+    ]
+    assert "val/loss" in json.loads((sweep / "0" / "result.json").read_text())
+
+
+def test_the_jobs_of_a_killed_driver_go_on_and_the_next_one_waits_for_them(slurm, train, tmp_path):
+    """Each is submitted and trained once."""
+    sweep = tmp_path / "sweep"
+    words = ["seed=1,2", f"hydra.sweep.dir={sweep}", f"paths.output_dir={tmp_path}"]
+    first = train(*words, sweep=True)
+    until((sweep / "1" / "job_id.txt").exists, of=first)
+    first.kill()
+    first.communicate()
+    before = [(sweep / n / "job_id.txt").read_text() for n in "01"]
+    second = train(*words, "resume=auto", sweep=True)
+    _output, errors = second.communicate(timeout=120)
+    assert second.returncode == 0, errors
+    assert [record.state for record in read_jobs(sweep).values()] == ["finished"] * 2
+    assert [json.loads((sweep / str(n) / "status.json").read_text())["attempt"] for n in range(2)] == [1, 1]
+    assert [(sweep / n / "job_id.txt").read_text() for n in "01"] == before

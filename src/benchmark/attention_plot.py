@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from src import report
 from src.benchmark.attention_rows import LABELS, Cell
 from src.report.chart import Line, line_chart
-from src.report.markup import escape, grid, section
+from src.report.markup import grid, section
+from src.report.page import page
 
 
 def write_plot(cells: Sequence[Cell], *, folder: str, title: str) -> Path:
@@ -20,19 +20,11 @@ def write_plot(cells: Sequence[Cell], *, folder: str, title: str) -> Path:
 
 def render(cells: Sequence[Cell], *, title: str) -> str:
     """A section per precision: megabytes and milliseconds of a forward with its backward, and of a forward alone."""
-    style = (Path(report.__file__).parent / "page.css").read_text(encoding="utf-8")
     sections = [
         section(precision, grid(*(chart for name in reversed(LABELS) for chart in charts(cells, precision, name))))
         for precision in dict.fromkeys(cell.precision for cell in cells)
     ]
-    return f"""<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title><style>{style}</style></head>
-<body><h1>{escape(title)}</h1>
-{"".join(sections)}
-</body></html>
-"""
+    return page(title, sections)
 
 
 def charts(cells: Sequence[Cell], precision: str, name: str) -> list[str]:

@@ -10,11 +10,13 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
+from src.callbacks.averaging import take_trained
 from src.callbacks.logged import log_again, logged_so_far
 from src.callbacks.position import Position, batches_done, count_batches, enter_epoch, go_to, here, inside_window
 from src.callbacks.throughput import Throughput
 from src.errors import UserError
 from src.logger.continuing import continue_logs
+from src.task.gathering import of_every_rank
 from src.task.non_finite import NonFiniteGuard
 from src.task.running_loss import RunningLoss
 
@@ -79,7 +81,7 @@ class Continuation(lightning.Callback):
         checkpoint[KEY] = {
             **state,
             "position": list(here(trainer)),
-            "loss": None if loss is None else pl_module.all_gather(loss).reshape(-1, 2).cpu(),
+            "loss": None if loss is None else of_every_rank(loss, trainer).cpu(),
             "ended": trainer.current_epoch if self.ended else None,
             "ends": self.ends,
             "seconds": self.seconds + time.monotonic() - self.started,
@@ -97,6 +99,7 @@ class Continuation(lightning.Callback):
                 f"The checkpoint of step {checkpoint['global_step']} was written by an older version, which did not "
                 "keep where it stood. Start a new run from its weights with init_from=DIR."
             )
+        take_trained(pl_module, checkpoint)
         self.loaded = checkpoint[KEY]
         self.seconds = self.loaded["seconds"]
         checkpoint.pop("loops")  # Lightning then leaves its loops alone, see position.go_to

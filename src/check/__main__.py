@@ -1,6 +1,9 @@
 """Refuse a wrong run before it starts: `python -m src.check` with the overrides of `python -m src.train`."""
 
+from pathlib import Path
+
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.launch.door import job, open_door
@@ -18,10 +21,13 @@ def main(composed: DictConfig) -> None:
     from src.launch.plan import describe
     from src.launch.planning import take_planning
     from src.launch.preflight import examine
+    from src.launch.resuming import base_config
     from src.launch.show import show_config, show_rows
 
     planning, device = take_planning(composed)
-    config, network = examine(composed, run_dir="<run folder>", elsewhere=device is not None)
+    typed = [each for each in HydraConfig.get().overrides.task if not each.lstrip("+").startswith("plan.")]
+    composed, folder = base_config(composed, typed=typed, folder=Path("<run folder>"))
+    config, network = examine(composed, run_dir=str(folder), elsewhere=device is not None)
     device = device_memory(config) if device is None else device
     show_config(config, title="config")
     show_rows(memory_rows(config, network, plan_memory(config, network, cuda=device.cuda), device))

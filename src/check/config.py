@@ -18,6 +18,7 @@ PART_OF = {
     "optimizer": ("torch.optim.", "src.optimizer."),
     "schedule": ("src.schedule.",),
     "trainer": ("lightning.Trainer",),
+    "threshold": ("src.evaluation.thresholds.",),
 }
 PARTS_OF = {
     "callbacks": ("lightning.pytorch.callbacks.", "src.callbacks."),

@@ -8,6 +8,7 @@ from torch import nn
 from src.check.activations import Activations, Form, activation_bytes
 from src.check.facts import ask
 from src.check.layout import Layout, layout_of
+from src.check.rules_averaging import OURS, averages
 from src.check.state import BYTES, FLOAT, MUON_WORK, Moments, StateBytes, sizes_of
 from src.check.wording import made_of
 from src.model.transformer import Transformer
@@ -53,14 +54,14 @@ def plan_memory(config: dict[str, Any], network: nn.Module, *, cuda: bool) -> Pl
     form = form_of(config, layout, number=number, stream=state.weight, cuda=cuda)
     found = activation_bytes(network, form)
     buffers = sum(buffer.nbytes for buffer in network.buffers())
-    averages = averages_of(config) * (sizes.all * weight + buffers)
+    kept = averages_of(config, numbers=sizes.all, weight=weight, buffers=buffers)
     parts = {
         "weights": Moments(*(size + buffers for size in state.weights())),
         "gathered weights": state.gathered(),
         "gradients": state.gradients(),
         "in transit": state.in_transit(),
         "optimizer": state.optimizer(),
-        "averages": Moments.always(averages),
+        "averages": Moments.always(kept),
         "half copies": state.copies(checkpointed=ask(config, "model.checkpointing", "none") != "none"),
         "loss": loss_bytes(network, form, found, chunk=ask(config, "task.loss_chunk"), weight=state.weight),
         "work of the step": Moments(step=muon_work(config, network)),
@@ -86,10 +87,10 @@ def form_of(config: dict[str, Any], layout: Layout, *, number: int, stream: int,
     )
 
 
-def averages_of(config: dict[str, Any]) -> int:
-    """Copies of the weights that callbacks keep (EMAWeightAveraging, StochasticWeightAveraging)."""
-    entries = (entry for entry in ask(config, "callbacks", {}).values() if isinstance(entry, dict))
-    return sum(entry.get("_target_", "").endswith("WeightAveraging") for entry in entries)
+def averages_of(config: dict[str, Any], *, numbers: int, weight: int, buffers: int) -> int:
+    """Bytes of the copies of all weights that callbacks keep: ours in float32, Lightning's as they are with buffers."""
+    targets = [target for _, target in averages(config)]
+    return sum(numbers * max(FLOAT, weight) if target in OURS else numbers * weight + buffers for target in targets)
 
 
 def loss_bytes(network: nn.Module, form: Form, found: Activations | None, *, chunk: int | None, weight: int) -> Moments:

@@ -10,7 +10,6 @@ from src.check.rules_task import MUON, TRANSFORMER, TRANSFORMER_CLASSIFIER
 DATA_PARALLEL = "src.strategy.ddp.DataParallel"
 SHARDED = "src.strategy.sharded.Sharded"
 DEEPSPEED = "src.strategy.deepspeed.DeepSpeed"
-AVERAGES = ("EMAWeightAveraging", "StochasticWeightAveraging")
 SHARDED_PRECISION = ("32-true", "bf16-mixed", "bf16-true")
 
 
@@ -156,15 +155,4 @@ def compiler_meets_the_strategy(config: dict[str, Any], facts: Facts) -> str | N
             f"model.compile (stack) makes one graph of all blocks, and strategy={name(config)} gathers weights between "
             "them; choose model.compile=block."
         )
-    return None
-
-
-def averages_need_whole_weights(config: dict[str, Any], facts: Facts) -> str | None:
-    for key, entry in ask(config, "callbacks", {}).items():
-        target = ask(entry, "_target_", "") if isinstance(entry, dict) else ""
-        if target.endswith(AVERAGES) and kind(config) in (SHARDED, DEEPSPEED):
-            return (
-                f"callbacks.{key} ({target.rpartition('.')[2]}) copies whole weights, which strategy={name(config)} "
-                "divides; leave it out or choose strategy=ddp."
-            )
     return None

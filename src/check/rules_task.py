@@ -7,12 +7,14 @@ from src.check.facts import Facts, ask
 BILSTM = "src.model.bilstm.BiLSTM"
 TRANSFORMER = "src.model.transformer.Transformer"
 TRANSFORMER_CLASSIFIER = "src.model.transformer_classifier.TransformerClassifier"
+CLASSIFIER = "src.task.classifier.Classifier"
 LANGUAGE_MODEL = "src.task.language_model.LanguageModel"
 REVIEWS, TEXTS = "src.data.module.Reviews", "src.data.texts.Texts"
 MUON = "src.optimizer.muon.MuonAdamW"
+F1 = "src.evaluation.thresholds.F1"
 # Task: the networks it trains, the data that fits it, and the choices that give both.
 NEEDS: dict[str, tuple[tuple[str, ...], str, str]] = {
-    "src.task.classifier.Classifier": (
+    CLASSIFIER: (
         (BILSTM, TRANSFORMER_CLASSIFIER),
         REVIEWS,
         "model=bilstm or model=transformer_classifier with data=imdb or data=demo",
@@ -66,3 +68,13 @@ def text_fits_the_context(config: dict[str, Any], facts: Facts) -> str | None:
     if length is not None and limit is not None and length > limit:
         return f"data.max_length ({length}) must be at most model.max_length ({limit}); raise that one or cut the text."
     return None
+
+
+def threshold_needs_two_classes(config: dict[str, Any], facts: Facts) -> str | None:
+    """Everything else has none; f1 is what stands there unasked."""
+    rule, task = str(ask(config, "threshold._target_", F1)), str(ask(config, "task._target_", CLASSIFIER))
+    classes = ask(config, "task.num_classes", 2)
+    if rule == F1 or (task == CLASSIFIER and classes == 2):
+        return None
+    found = f"{classes} classes" if task == CLASSIFIER else "a language model, which has no classes"
+    return f"threshold={rule.rpartition('.')[2].lower()} cuts between two classes and this is {found}; leave it out."

@@ -25,6 +25,7 @@ ROOMS = (
     "strategy",
     "callbacks",
     "logger",
+    "evaluation",
     "benchmark",
 )
 OWN = re.compile(rf"src\.({'|'.join(ROOMS)})\.([a-z][a-z0-9_]*)\.([A-Za-z][A-Za-z0-9_]*)")
@@ -48,8 +49,7 @@ EXTERNAL = (
 # What Hydra builds itself. Its PickleJobInfoCallback is left out: a pickle of a config has no reader here.
 HYDRA = (
     _names("hydra._internal.core_plugins", "basic_launcher.BasicLauncher basic_sweeper.BasicSweeper")
-    | _names("hydra_plugins.one_recipe", "SlurmLauncher")
-    | _names("hydra_plugins.hydra_joblib_launcher.joblib_launcher", "JoblibLauncher")
+    | _names("hydra_plugins.one_recipe", "Grid Search Local Slurm")
     | _names("hydra.experimental.callbacks", "LogJobReturnCallback")
 )
 # Python's logging builds handlers from `class` and `()`, and imports whatever stands behind `ext://`.

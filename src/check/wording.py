@@ -22,7 +22,7 @@ def made_of(
         "gradients": f"{sizes.trained:,} x {state.weight} bytes{by[2]}",
         "in transit": f"until the ranks have added them up: {state.root:,} outside, {sizes.block:,} of one block",
         "optimizer": f"({sizes.states:,} x {state.state_number}{own}) bytes{by[1]}{share}",
-        "averages": "a copy of the weights",
+        "averages": "a copy of the weights, in float32",
         "half copies": f"{sizes.copied:,} x {state.number} bytes, autocast's",
         "activations": f"{form.tokens:,} tokens ({form.rows} x {form.length:,}){per_token}{less}",
         "loss": "gradients of hidden states and head in float32, and one chunk of logits",

@@ -76,14 +76,14 @@ def _tokenise(source: Source, name: str, label_names: list[str], scheme: Scheme 
     unlabelled = name == UNSUPERVISED
     labels = np.full(len(table.texts), NO_LABEL) if unlabelled else label_numbers(table, label_names)
     texts = check_texts(table)
-    hashes = np.array([_text_hash(text) for text in texts], dtype=np.uint64)
+    hashes = np.array([text_hash(text) for text in texts], dtype=np.uint64)
     with _progress(f"{scheme.title} {source.name} {name}", len(texts)) as advance:
         tokens, notes = scheme.run(texts, advance)
     offsets = np.concatenate([[0], np.cumsum(tokens.lengths)]).astype(np.int64)
     return TokenCache(tokens.words, tokens.numbers, offsets, labels, hashes, notes)
 
 
-def _text_hash(text: str) -> int:
+def text_hash(text: str) -> int:
     # 64 bits: two different texts of a million collide with a chance of 1 in 37 million.
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
 

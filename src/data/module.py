@@ -1,6 +1,6 @@
 """Reviews with labels as a LightningDataModule; outside a trainer call `prepare_data()` and `setup()` first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +15,7 @@ from src.data.bpe import SMALLEST, Bpe
 from src.data.encode import Encoder, Tokenizer, open_tokenizer
 from src.data.labels import check_label_names
 from src.data.loading import follow, make_loader
+from src.data.originals import originals
 from src.data.reading import readable, trained_bpe
 from src.data.sampler import BatchOrder, SortedOrder
 from src.data.schemes import ROWS, WORDS, subwords
@@ -32,6 +33,7 @@ class Reviews(LightningDataModule):
 
     vocabulary: Tokenizer
     fingerprint: dict[str, Any]
+    source: Source
 
     def __init__(
         self,
@@ -139,7 +141,7 @@ class Reviews(LightningDataModule):
         overlap = 0 if self.split == "holdout" else corpus.report_overlap(found[0], found[1], self.overlap)
         if tokenizer is None:
             tokenizer = corpus.fit_vocabulary(sides["train"], vocab_size=self.vocab_size)
-        self.vocabulary = tokenizer
+        self.source, self.vocabulary = source, tokenizer
         self.encoder = Encoder(self.vocabulary, self.max_length, self.head, self.pad_to_max_length)
         self.fingerprint = {
             **corpus.fingerprint(source, sides, self.vocabulary),
@@ -159,6 +161,11 @@ class Reviews(LightningDataModule):
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Encode texts as the batches are; returns ids (N, T) and lengths (N,), both int64."""
         return self.encoder(texts)
+
+    def texts(self, split: str, rows: Sequence[int]) -> tuple[list[str], bool]:
+        """Reviews of a split by their rows; False if only their tokens are left, see originals."""
+        name = "test" if (split, self.split) == ("test", "official") else "train"
+        return originals(self.source, name, self.views[split].tokens, rows, self.vocabulary)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training batches in the order of (seed, epoch); `loader.sampler.set_epoch` chooses the epoch."""

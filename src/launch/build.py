@@ -4,6 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -18,6 +19,7 @@ from lightning.fabric.plugins.environments import (
 from lightning.pytorch.callbacks import RichProgressBar
 from torch import nn
 
+from src.callbacks.branching import Branching
 from src.callbacks.checkpoint import Checkpoint
 from src.callbacks.continuation import Continuation
 from src.callbacks.interruption import Interruption
@@ -28,6 +30,7 @@ from src.data.word_blocks import WordBlocks
 from src.errors import UserError
 from src.launch.differences import what_ends
 from src.launch.rank import Process, started_by_srun
+from src.run.origin import read_origin
 from src.task.classifier import Classifier
 from src.task.language_model import LanguageModel
 from src.task.recurrent_language_model import BidirectionalLanguageModel
@@ -82,8 +85,10 @@ def build_named(config: dict[str, Any], section: str) -> list[Any]:
 
 
 def build_callbacks(config: dict[str, Any]) -> list[lightning.Callback]:
-    """The configured callbacks behind those that every run has: seeds per step, and its place in a checkpoint."""
-    own = [StepSeed(seed=config["seed"]), Continuation(ends=what_ends(config))]
+    """The configured callbacks behind those of every run: seeds per step, its place in a checkpoint, its origin."""
+    own: list[lightning.Callback] = [StepSeed(seed=config["seed"]), Continuation(ends=what_ends(config))]
+    if (origin := read_origin(Path(config["paths"]["run_dir"]))).get("changes"):
+        own.append(Branching(step=origin["step"], changes=origin["changes"]))
     return [*own, *build_named(config, "callbacks")]
 
 

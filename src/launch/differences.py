@@ -6,6 +6,7 @@ from typing import Any
 
 from src.check.global_batch import readers
 from src.errors import UserError
+from src.launch.settings import THRESHOLD
 from src.run.secrets import find_secrets, redact
 
 # What a run may go on with changed, if that is said.
@@ -19,17 +20,28 @@ FREE = (*DOORS, "data.num_workers", "trainer.enable_progress_bar")
 ENDS = ("callbacks", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps")
 
 
-def find_changes(saved: dict[str, Any], config: dict[str, Any], *, named: list[str], place: str) -> list[str]:
+def find_changes(
+    saved: dict[str, Any],
+    config: dict[str, Any],
+    *,
+    named: list[str],
+    place: str,
+    legal: tuple[str, ...] = LEGAL,
+    but: tuple[str, ...] = (),
+) -> list[str]:
     """The dotted keys in which a config differs from the `saved` one of the run in `place`.
+
+    legal, but: what may differ, and what of that may not.
 
     Raises:
         UserError: a run cannot go on with such a difference, or it is below none of the `named` keys.
     """
+    saved, config = ({"threshold": THRESHOLD, **each} for each in (saved, config))
     before, now = dict(_leaves(saved)), dict(_leaves(redact(config, known=find_secrets(config))))
-    keys = [key for key in sorted({*before, *now}) if not _below(key, FREE)]
+    keys = [key for key in sorted({*before, *now}) if not below(key, FREE)]
     changed = [key for key in keys if before.get(key) != now.get(key)]
-    illegal = [key for key in changed if not _below(key, LEGAL)]
-    unnamed = [key for key in changed if not _below(key, tuple(named))]
+    illegal = [key for key in changed if not below(key, legal) or below(key, but)]
+    unnamed = [key for key in changed if not below(key, tuple(named))]
     if illegal or unnamed:
         lines = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in illegal or unnamed)
         way = f"If that is meant, say so with resume_changes=[{','.join(unnamed)}], or choose another folder."
@@ -47,7 +59,7 @@ def find_changes(saved: dict[str, Any], config: dict[str, Any], *, named: list[s
 
 def what_ends(config: dict[str, Any]) -> str:
     """The settings that decide about an early end, as text to compare; folders may move."""
-    leaves = {key: value for key, value in _leaves(config) if _below(key, ENDS) and not key.endswith(".folder")}
+    leaves = {key: value for key, value in _leaves(config) if below(key, ENDS) and not key.endswith(".folder")}
     return json.dumps(leaves, sort_keys=True)
 
 
@@ -65,5 +77,5 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, node
 
 
-def _below(key: str, tops: tuple[str, ...]) -> bool:
+def below(key: str, tops: tuple[str, ...]) -> bool:
     return any(key == top or key.startswith(f"{top}.") for top in tops)

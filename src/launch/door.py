@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.errors import Diverged, RankFailed, UserError
+from src.errors import Diverged, Pruned, RankFailed, UserError
 from src.launch.compose import CONFIG_FOLDER, register_resolvers
 from src.launch.explain import explain
 from src.run.status import exit_code, is_out_of_memory, killed_by
@@ -65,7 +65,7 @@ def refuse_hydra_targets(arguments: list[str]) -> None:
         key = argument.lstrip("+~").partition("=")[0]
         if key.startswith(("hydra.", "hydra/")) and "_target_" in argument:
             raise UserError(
-                f"{argument} is not taken from the command line; choose a file, as in hydra/launcher=basic."
+                f"{argument} is not taken from the command line; choose a file, as in hydra/launcher=slurm."
             )
 
 
@@ -90,7 +90,7 @@ def say(error: BaseException, *, config_name: str) -> str | None:
     signal = killed_by(error)
     if signal is not None:
         return f"Stopped by {signal.name}."
-    if isinstance(error, UserError | Diverged | RankFailed):
+    if isinstance(error, UserError | Diverged | RankFailed | Pruned):
         return str(error)
     if is_out_of_memory(error):
         return f"Out of memory: {error}. Lower data.batch_size and keep the batch with accumulation=batches."

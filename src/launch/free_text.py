@@ -16,3 +16,8 @@ def quote(argument: str, *, keys: tuple[str, ...]) -> str:
     # In a quoted value a quote is escaped by a backslash, and so is every backslash before a quote or the end.
     value = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), value)
     return f"{key}='{value}'".replace("${", r"\${")
+
+
+def rename(arguments: list[str], *, key: str, to: str) -> list[str]:
+    """`key=value` becomes `to=value`; other arguments stay."""
+    return [to + argument.removeprefix(key) if argument.startswith(f"{key}=") else argument for argument in arguments]

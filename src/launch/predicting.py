@@ -30,7 +30,7 @@ class Options:
     text: str | None
     file: str | None
     format: str
-    threshold: float | str
+    cut: float | str
     batch_size: int
 
     def __post_init__(self) -> None:
@@ -38,8 +38,8 @@ class Options:
             raise UserError(f"format ({self.format}) must be text or json.")
         if self.text is not None and self.file is not None:
             raise UserError("text and file are both given; choose one.")
-        if self.threshold != "val" and not (isinstance(self.threshold, int | float) and 0 <= self.threshold <= 1):
-            raise UserError(f"threshold ({self.threshold}) must be a number from 0 to 1, or val.")
+        if self.cut != "val" and not (isinstance(self.cut, int | float) and 0 <= self.cut <= 1):
+            raise UserError(f"threshold ({self.cut}) must be a number from 0 to 1, or val.")
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise UserError(f"batch_size ({self.batch_size}) must be a whole number from 1 on.")
 
@@ -52,7 +52,7 @@ def predict(options: Options) -> None:
         raise UserError(f"run ({run.path}) is a language model and has no labels; use python -m src.generate run=...")
     data = config["data"]
     encode = load_encoder(run.path, data)
-    threshold = choose(options.threshold, run)
+    threshold = choose(options.cut, run)
     for texts in batches(read_texts(options), options.batch_size):
         with torch.inference_mode():
             ids, lengths = encode(texts)
@@ -72,10 +72,11 @@ def choose(threshold: float | str, run: RunFolder) -> float:
     """The number meant; val is the one in the run's result.json."""
     if threshold != "val":
         return float(threshold)
-    chosen = (read_json(run.result) or {}).get("threshold")
-    if chosen is None:
-        raise UserError(f"threshold (val) is not in {run.result}: the run has not been evaluated; give a number.")
-    return chosen
+    result = read_json(run.result) or {}
+    if result.get("threshold") is None:
+        reason = result.get("threshold_note", "the run has not been evaluated")
+        raise UserError(f"threshold (val) is not in {run.result}: {reason}; give a number.")
+    return result["threshold"]
 
 
 def read_texts(options: Options) -> Iterator[str]:

@@ -63,6 +63,10 @@ def examine(composed: DictConfig, *, run_dir: str, elsewhere: bool = False) -> t
         from src.launch.starting import check_start
 
         check_start(config, network)
+    if config.get("branch_from") is not None:
+        from src.launch.branching import check_branch
+
+        check_branch(config, network)
     return config, network
 
 

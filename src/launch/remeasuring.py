@@ -7,18 +7,22 @@ import lightning
 
 from src.errors import UserError
 from src.launch.build import Data, build_data, quiet, trainer_factory
+from src.launch.choosing import keep_result, known_threshold, rule_of, typed_rule
 from src.launch.evaluating import measure_test, measure_val
 from src.launch.finished import adapt_to_machine, kept_tokenizer, load_task, open_run
-from src.launch.show import show_metrics
-from src.report.page import write_report
+from src.launch.show import show_metrics, show_threshold
+from src.report.run import write_report
 from src.run.files import read_json
 from src.run.folder import RunFolder
 from src.run.ledger import allow
-from src.run.result import update_result
 
 
-def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str | None) -> dict[str, Any]:
+def remeasure(
+    *, run_name: str | None, split: str, again: bool, data_path: str | None, threshold: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Metrics of the best checkpoint on val or test; the files of the run folder follow.
+
+    threshold: the rule by which to choose the threshold for test on the kept predictions of val; None is the run's own.
 
     Raises:
         UserError: unknown run or split, other data than the run was trained on, or a second look at test.
@@ -28,6 +32,8 @@ def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str |
     run, config = open_run(run_name)
     if split == "test":
         allow(run.path, again)
+    rule = rule_of(config) if threshold is None else typed_rule(threshold, config)
+    chosen = known_threshold(run, rule, typed=threshold is not None) if split == "test" else {}
     adapt_to_machine(config)
     quiet()
     if data_path is not None:
@@ -43,14 +49,15 @@ def remeasure(*, run_name: str | None, split: str, again: bool, data_path: str |
     lightning.seed_everything(config["seed"], verbose=False)
     task, make_trainer = load_task(run, config), trainer_factory(config)
     if split == "val":
-        result = measure_val(run, task, data, make_trainer)
+        result = measure_val(run, task, data, make_trainer, rule=rule)
     else:
-        threshold = (read_json(run.result) or {}).get("threshold")
-        arguments = ["python", "-m", "src.evaluate", *sys.argv[1:]]
-        result = measure_test(run, task, data, make_trainer, threshold=threshold, again=again, arguments=arguments)
-    update_result(run.result, result)
+        at, arguments = chosen.get("threshold"), ["python", "-m", "src.evaluate", *sys.argv[1:]]
+        tested = measure_test(run, task, data, make_trainer, rule=rule, threshold=at, again=again, arguments=arguments)
+        result = chosen | tested
+    keep_result(run, result)
     write_report(run.path)
     show_metrics({split: {key: value for key, value in result.items() if key.startswith(f"{split}/")}})
+    show_threshold(read_json(run.result) or {})
     return result
 
 

@@ -4,23 +4,21 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from src.check.targets import check_targets
 from src.errors import UserError
-from src.launch.compose import CONFIG_FOLDER
 from src.launch.differences import differing_facts, find_changes
+from src.launch.joining import find_saved, join, moved
 from src.run.files import read_json
 from src.run.folder import RunFolder
-from src.run.index import find_run, read_config
+from src.run.index import read_config
 from src.run.ledger import read_ledger
 from src.run.manifest import find_best, find_last
-from src.run.status import FINISHED
+from src.run.origin import read_origin
+from src.run.status import FINISHED, PRUNED
+from src.sweep.journal import SWEEP
 
 NEVER, AUTO, MUST = MODES = ("never", "auto", "must")
-# Groups that may be chosen anew for resume=<run folder>, with the part of the config that they are.
-GROUPS = {"strategy": "trainer.strategy", "callbacks": "callbacks", "logger": "logger", "launcher": "launcher"}
 
 
 class Opened(NamedTuple):
@@ -32,61 +30,34 @@ class Opened(NamedTuple):
 
 
 def base_config(composed: DictConfig, *, typed: list[str], folder: Path) -> tuple[DictConfig, Path]:
-    """What to check and train, and where: as composed, or that of `resume=<run folder>` with the typed changes.
+    """What to check and train, and where: as composed, or that of `resume=<run folder>` or `branch_from` with the
+    typed changes.
 
     Raises:
         UserError: no such run, or a change that cannot be joined to its config.
     """
-    if composed.resume in MODES or not isinstance(composed.resume, str):  # which the check of types will say
+    goes_on = isinstance(composed.resume, str) and composed.resume not in MODES
+    if isinstance(composed.branch_from, str):
+        if goes_on:
+            raise UserError(
+                f"resume ({composed.resume}) goes on in that run's folder, branch_from ({composed.branch_from}) begins "
+                "a new one; give one of them."
+            )
+        from src.launch.branching import branch_config
+
+        return branch_config(composed, typed=typed, folder=folder)
+    if not goes_on:  # a value of another type is refused by the check of types
         return composed, folder
     try:
-        found = find_run(composed.resume, root=Path(composed.paths.output_dir)).path
+        found, saved = find_saved(composed.resume, root=Path(composed.paths.output_dir), key="resume")
     except UserError as error:
+        if (Path(composed.resume) / SWEEP).is_file():
+            raise UserError(f"resume ({composed.resume}) is a sweep; it goes on with -m resume=...") from None
         raise UserError(f"resume must be {', '.join(MODES)} or a run folder: {error}") from None
-    saved = read_config(found)
-    if not saved:
-        raise UserError(f"resume ({composed.resume}) has no config.yaml: it ended before it began. Start a new run.")
-    check_targets(saved)
     place = Path(saved["paths"]["run_dir"])
     if place.resolve() != found.resolve():
-        saved, place = _moved(saved, str(place), str(found)), found
-    base = OmegaConf.create(saved)
-    keys = [key for override in typed if (key := _key(override)) not in ("resume", "resume_changes")]
-    raw = OmegaConf.create(OmegaConf.to_container(composed, resolve=False))
-    for key in keys:
-        OmegaConf.update(base, key, OmegaConf.select(raw, key), merge=False, force_add=True)
-    # Where a run goes on is said anew each time.
-    for key, local in (("launcher", {}), ("dry_run", False)):
-        OmegaConf.update(base, key, OmegaConf.select(raw, key, default=local), merge=False, force_add=True)
-    named = sorted({*composed.resume_changes, *keys})
-    OmegaConf.update(base, "resume", composed.resume, force_add=True)
-    OmegaConf.update(base, "resume_changes", named, merge=False, force_add=True)
-    base.paths.run_dir = None
-    return base, place
-
-
-def _key(override: str) -> str:
-    """The dotted key of a composed config that an override of the command line sets."""
-    parsed = OverridesParser.create().parse_override(override)
-    key = parsed.key_or_group
-    if key in GROUPS:
-        return GROUPS[key]
-    if parsed.is_delete() or "/" in key or (CONFIG_FOLDER / key).is_dir():
-        raise UserError(
-            f"{override} cannot be joined to the saved config of a run; change single values, as in "
-            f"trainer.max_epochs=20, or {', '.join(GROUPS)} as a whole."
-        )
-    return key
-
-
-def _moved(node: Any, before: str, after: str) -> Any:
-    """The tree with the paths that lay in a folder under its new name."""
-    if isinstance(node, dict):
-        return {key: _moved(value, before, after) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_moved(value, before, after) for value in node]
-    inside = isinstance(node, str) and (node == before or node.startswith(f"{before}/"))
-    return after + node[len(before) :] if inside else node
+        saved, place = moved(saved, str(place), str(found)), found
+    return join(saved, composed, typed=typed)[0], place
 
 
 def open(config: dict[str, Any], folder: Path) -> Opened:
@@ -94,12 +65,12 @@ def open(config: dict[str, Any], folder: Path) -> Opened:
 
     Raises:
         UserError: the folder is in use; it holds a run and resume=never, or nothing to continue and that was asked
-            for; another config or only damaged checkpoints are there.
+            for; another config or only damaged checkpoints are there, here or where a branch begins.
     """
     mode, run = config["resume"], RunFolder(folder)
     if mode == NEVER:
-        return Opened(RunFolder.claim(folder), config, finished=False)
-    finished = (read_json(run.status) or {}).get("state") == FINISHED
+        return Opened(_claim(config, run, resume=False), config, finished=False)
+    finished = (read_json(run.status) or {}).get("state") in (FINISHED, PRUNED)
     if find_last(run.checkpoints) is None and mode != AUTO and not finished:
         raise UserError(
             f"resume ({mode}) found no checkpoint in {folder}. Use resume=auto to start where there is nothing to "
@@ -107,13 +78,24 @@ def open(config: dict[str, Any], folder: Path) -> Opened:
         )
     saved = read_config(folder)
     if saved:
-        saved = _moved(saved, saved["paths"]["run_dir"], config["paths"]["run_dir"])
+        saved = moved(saved, saved["paths"]["run_dir"], config["paths"]["run_dir"])
         changed = find_changes(saved, config, named=config["resume_changes"], place=str(folder))
         config = _kept(saved, config)
         _check_reader(config, run)
         if finished and not changed:
             return Opened(run, config, finished=True)
-    return Opened(RunFolder.claim(folder, resume=True), config, finished=False)
+    return Opened(_claim(config, run, resume=True), config, finished=False)
+
+
+def _claim(config: dict[str, Any], run: RunFolder, *, resume: bool) -> RunFolder:
+    """Take the folder, and let a branch begin in it that has not yet."""
+    from src.launch.branching import begin, find_beginning  # needs torch, which is there by now
+
+    start = find_beginning(config, run)
+    claimed = RunFolder.claim(run.path, resume=resume)
+    if start is not None:
+        begin(config, claimed, start)
+    return claimed
 
 
 def _kept(saved: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
@@ -136,7 +118,7 @@ def check_data(config: dict[str, Any], run: RunFolder, fingerprint: dict[str, An
     Raises:
         UserError: the run has been trained on other data, and resume_changes does not hold `data`.
     """
-    before = (read_json(run.environment) or {}).get("data") or {}
+    before = (read_json(run.environment) or read_origin(run.path)).get("data") or {}
     if find_last(run.checkpoints) is None or "data" in config["resume_changes"]:
         return
     if different := differing_facts(before, json.loads(json.dumps(fingerprint))):

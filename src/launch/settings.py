@@ -5,6 +5,9 @@ from typing import Annotated, Any, Literal
 
 from src.check.sections import Accumulation, Launcher, Paths
 
+# Of a run that was saved before there was a choice.
+THRESHOLD = {"_target_": "src.evaluation.thresholds.F1"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -20,6 +23,7 @@ class Settings:
     test: bool
     tags: list[str]
     init_from: str | None
+    branch_from: str | None = None
     resume: str
     resume_changes: list[str]
     model: dict[str, Any]
@@ -31,6 +35,7 @@ class Settings:
     callbacks: dict[str, Any]
     logger: dict[str, Any]
     paths: Paths
+    threshold: dict[str, Any] = field(default_factory=lambda: dict(THRESHOLD))
     accumulation: Accumulation = field(default_factory=Accumulation)
     launcher: Launcher = field(default_factory=Launcher)
     dry_run: bool = False

@@ -34,14 +34,41 @@ def grow(branch: Tree, key: str, value: Any) -> None:
 
 
 def show_metrics(splits: dict[str, dict[str, float]]) -> None:
-    """Print val and test side by side, one row per metric."""
+    """Print val and test side by side, one row per metric, its 95 % interval behind it."""
     table = Table("metric", *splits)
     rows = (name for metrics in splits.values() for name, value in metrics.items() if isinstance(value, float))
     names = dict.fromkeys(name.split("/", 1)[1] for name in rows)
     for name in names:
-        cells = (metrics.get(f"{split}/{name}") for split, metrics in splits.items())
-        table.add_row(name, *(f"{cell:.4f}" if isinstance(cell, float) else "" for cell in cells))
+        if not name.endswith(("_low", "_high")):
+            table.add_row(name, *(_cell(metrics, f"{split}/{name}") for split, metrics in splits.items()))
     Console().print(table)
+
+
+def _cell(metrics: dict[str, float], key: str) -> str:
+    value, low, high = (metrics.get(name) for name in (key, f"{key}_low", f"{key}_high"))
+    if not isinstance(value, float):
+        return ""
+    known = isinstance(low, float) and isinstance(high, float)
+    return f"{value:.4f} ({low:.3f} to {high:.3f})" if known else f"{value:.4f}"
+
+
+def show_threshold(result: dict[str, Any]) -> None:
+    """Print the decision threshold chosen on val and the metrics of both splits there, or why there is none."""
+    if "threshold" not in result:
+        return
+    if result["threshold"] is None:
+        print(f"no threshold: {result.get('threshold_note', 'none was chosen')}")
+        return
+    print(f"threshold {result['threshold']:.4f}, chosen on val by {result.get('threshold_rule', 'f1')}")
+    for split in ("val", "test"):
+        names = [name for name in result if name.startswith(f"{split}_at_threshold/")]
+        figures = "  ".join(f"{name.rpartition('/')[2]} {_number(result[name])}" for name in names)
+        if figures:
+            print(f"  {split}: {figures}")
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4g}"
 
 
 def show_rows(rows: list[dict[str, Any]]) -> None:

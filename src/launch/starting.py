@@ -1,11 +1,13 @@
 """`init_from=<run folder>`: start from another run's best weights, by name, and read text with its tokenizer."""
 
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from torch import device, nn
 
 from src.errors import UserError
+from src.launch.branching import provenance
 from src.launch.build import build_network
 from src.launch.finished import checkpoint_of, kept_tokenizer, open_run
 from src.model.transfer import copy_shared, match
@@ -65,10 +67,10 @@ def check_start(config: dict[str, Any], network: nn.Module) -> None:
             )
 
 
-def load_start(config: dict[str, Any], network: nn.Module) -> dict[str, str]:
-    """Copy the weights, say what was copied, and return what result.json keeps of it."""
+def load_start(config: dict[str, Any], network: nn.Module) -> dict[str, Any]:
+    """Copy the weights, say what was copied, and return what result.json keeps of it, or of a branch's beginning."""
     if config["init_from"] is None:
-        return {}
+        return provenance(Path(config["paths"]["run_dir"]))
     run, _ = open_run(config["init_from"])
     manifest = checkpoint_of(run)
     state = load_verified(manifest.path)["state_dict"]

@@ -4,13 +4,16 @@ import resource
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
 
 from src.callbacks.continuation import seconds_before
 from src.callbacks.interruption import obey
+from src.callbacks.pruning import why_pruned
 from src.check.global_batch import count_devices
+from src.errors import Pruned
 from src.launch.build import (
     Data,
     Task,
@@ -23,13 +26,14 @@ from src.launch.build import (
     quiet,
     trainer_factory,
 )
+from src.launch.choosing import rule_of
 from src.launch.evaluating import MakeTrainer, measure_test, measure_val
 from src.launch.plan import describe
 from src.launch.rank import Process, Rank
 from src.launch.resuming import check_data, known_test
-from src.launch.show import show_config, show_metrics
+from src.launch.show import show_config, show_metrics, show_threshold
 from src.launch.starting import load_start
-from src.report.page import write_report
+from src.report.run import reported_if_failed, write_report
 from src.run.checkpoint import load_verified
 from src.run.environment import describe_environment
 from src.run.files import read_json, write_json
@@ -42,8 +46,12 @@ from src.run.status import recording
 from src.strategy.apply import restore_weights
 
 
-def train_run(config: dict[str, Any], run: RunFolder, *, signals: Signals) -> None:
+def train_run(
+    config: dict[str, Any], run: RunFolder, *, signals: Signals, command: Sequence[str] | None = None
+) -> None:
     """Train what a checked config says in a claimed folder: here, or in one process per device of this machine.
+
+    command: what makes this run, if that is not the command line of this process.
 
     Raises:
         UserError: the data is wrong.
@@ -51,9 +59,9 @@ def train_run(config: dict[str, Any], run: RunFolder, *, signals: Signals) -> No
         RankFailed: one of the processes failed otherwise.
     """
     known = find_secrets(config)
-    with recording(run, known=known):
+    with reported_if_failed(run.path), recording(run, known=known):
         run.write_config(config)
-        run.write_command(["python", "-m", "src.train", *sys.argv[1:]], config=config)
+        run.write_command(list(command or ["python", "-m", "src.train", *sys.argv[1:]]), config=config)
         # Standard output is a file too, on a cluster.
         show_config(redact(config, known=known), title=str(run.path))
         processes = count_devices(config["trainer"]["devices"])
@@ -89,7 +97,8 @@ def train(config: dict[str, Any], run: RunFolder, process: Process) -> None:
         obey(process.signals)
         result = {"run": run.path.name, "seed": config["seed"], **start}
         result |= summarise(trainer, task) | restore_best(run, task)
-        result |= evaluate(config, run, task, data, make_trainer)
+        pruned = why_pruned(trainer)
+        result |= scores_of_best(run) if pruned else evaluate(config, run, task, data, make_trainer)
         obey(process.signals)
         for logger in trainer.loggers:
             tested = {key: value for key, value in result.items() if key.startswith("test/")}
@@ -97,6 +106,8 @@ def train(config: dict[str, Any], run: RunFolder, process: Process) -> None:
             logger.finalize("success")
         if process.rank.first:
             write_result(run.result, result | {"seconds": round(time.monotonic() - started, 1)})
+        if pruned:
+            raise Pruned(pruned)
 
 
 def conclude(run: RunFolder) -> None:
@@ -104,10 +115,7 @@ def conclude(run: RunFolder) -> None:
     write_report(run.path)
     result = read_json(run.result) or {}
     show_metrics({split: {k: v for k, v in result.items() if k.startswith(f"{split}/")} for split in ("val", "test")})
-    if "threshold" in result:
-        at = {name.replace("_at_threshold", ""): v for name, v in result.items() if name.endswith("_at_threshold/f1")}
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in at.items())
-        print(f"at the threshold with the best F1 on val, {result['threshold']:.3f}: {figures}")
+    show_threshold(result)
     checkpoint = next((path for path in (run.best, run.last) if path.exists()), "none, callbacks holds no checkpoint")
     print(f"report      {run.report}\ncheckpoint  {checkpoint}", flush=True)
 
@@ -164,6 +172,12 @@ def restore_best(run: RunFolder, task: Task) -> dict[str, Any]:
     return {"best_epoch": best.epoch + 1, "best_step": best.step}
 
 
+def scores_of_best(run: RunFolder) -> dict[str, Any]:
+    """What the validation of the best checkpoint found, for a run that is not worth another one."""
+    best = find_best(run.checkpoints)
+    return {} if best is None else dict(best.scores)
+
+
 def evaluate(
     config: dict[str, Any],
     run: RunFolder,
@@ -174,11 +188,13 @@ def evaluate(
     """val, then test once if the config says so."""
     arguments = shlex.split(run.command.read_text(encoding="utf-8"))
     limits = config["trainer"]
-    result = measure_val(run, task, data, make_trainer) if limits["limit_val_batches"] != 0 else {}
+    rule = rule_of(config)
+    result = measure_val(run, task, data, make_trainer, rule=rule) if limits["limit_val_batches"] != 0 else {}
     if not config["test"] or limits["limit_test_batches"] == 0:
         return result
     known = known_test(run)
     if known is not None:
         return result | known
-    threshold = result.get("threshold")
-    return result | measure_test(run, task, data, make_trainer, threshold=threshold, again=False, arguments=arguments)
+    at = result.get("threshold")
+    tested = measure_test(run, task, data, make_trainer, rule=rule, threshold=at, again=False, arguments=arguments)
+    return result | tested

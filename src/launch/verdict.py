@@ -2,13 +2,13 @@
 
 import signal
 
-from src.errors import Diverged, RankFailed, UserError
+from src.errors import Diverged, Pruned, RankFailed, UserError
 from src.launch.watch import Watch, obeyed
 from src.run.heartbeat import Beat, Outcome, read_beats
 from src.run.signals import ending
 
-# A worker's exit codes for mistakes that the run's owner can mend; the parent repeats the rank's own sentence.
-KNOWN: dict[int, type[UserError] | type[Diverged]] = {UserError.exit_code: UserError, Diverged.exit_code: Diverged}
+# A worker's exit codes for ends that are no bug; the parent repeats the rank's own sentence.
+KNOWN = {kind.exit_code: kind for kind in (UserError, Diverged, Pruned)}
 
 # Seconds without a beat, which comes every second, after which a process itself stands still.
 QUIET = 5.0
@@ -38,9 +38,13 @@ def verdict(watch: Watch) -> BaseException | None:
 
 
 def first_word(outcomes: dict[int, Outcome | None]) -> tuple[int, Outcome] | None:
-    """The rank that failed first, and how; one that only lost the others comes behind all that did not."""
-    spoken = [(rank, outcome) for rank, outcome in outcomes.items() if outcome is not None and outcome.exit_code]
-    return min(spoken, key=lambda pair: (pair[1].lost, pair[1].at), default=None)
+    """The rank that failed first, and how; one that only lost the others comes behind all that did not.
+
+    Last of all comes one that did not fail and has something to say: the run was pruned.
+    """
+    ended = [(rank, outcome) for rank, outcome in outcomes.items() if outcome is not None]
+    spoken = [(rank, outcome) for rank, outcome in ended if outcome.exit_code or outcome.sentence]
+    return min(spoken, key=lambda pair: (pair[1].exit_code == 0, pair[1].lost, pair[1].at), default=None)
 
 
 def log(rank: int) -> str:

@@ -1,7 +1,11 @@
 """The test-set ledger: one line per look at the test set, because every further look makes its number worth less."""
 
+import errno
+import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from src.run.secrets import redact, redact_arguments
 from src.run.status import now
 
 LEDGER_NAME = "test_ledger.jsonl"
+LOCK_NAME = ".test_ledger.lock"
 
 
 def read_ledger(folder: Path) -> list[dict[str, Any]]:
@@ -40,6 +45,30 @@ def allow(folder: Path, again: bool) -> None:
             f"The test set was already used for this run ({len(entries)} time(s), last at {when}), see "
             f"{folder / LEDGER_NAME}. Use split=val, or again=true, which marks the result."
         )
+
+
+@contextmanager
+def looking(folder: Path, *, again: bool) -> Iterator[None]:
+    """Let one process at a time look at the test set, from before it measures until its entry is written.
+
+    The lock dies with the process. Where a file system has none, two looks at once are still both recorded.
+
+    Raises:
+        UserError: another process is looking, or one has and `again` is false.
+    """
+    descriptor = os.open(folder / LOCK_NAME, os.O_CREAT | os.O_RDWR, 0o644)
+    try:
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise UserError(f"The test set is being used for the run in {folder} by another process.") from None
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+        allow(folder, again)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def record_test(

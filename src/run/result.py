@@ -48,9 +48,12 @@ def write_result(path: Path, values: dict[str, Any]) -> None:
     write_json(path, redact(flatten(values)))
 
 
-def update_result(path: Path, values: dict[str, Any]) -> None:
-    """Put `values` over what result.json holds already (an evaluation after the training); its notes are kept."""
-    before = read_json(path) or {}
+def update_result(path: Path, values: dict[str, Any], *, forget: tuple[str, ...] = ()) -> None:
+    """Put `values` over what result.json holds already (an evaluation after the training); its notes are kept.
+
+    forget: beginnings of names that are taken out first.
+    """
+    before = {name: value for name, value in (read_json(path) or {}).items() if not name.startswith(forget)}
     added = flatten(values)
     notes = [text for text in (before.get(NOTES), added.get(NOTES)) if text]
     merged = {**before, **added} | ({NOTES: "; ".join(dict.fromkeys(notes))} if notes else {})

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.errors import Diverged, RankFailed, UserError
+from src.errors import Diverged, Pruned, RankFailed, UserError
 from src.run.files import read_json, write_json
 from src.run.secrets import redact
 from src.run.signals import Interrupted, Terminated, blocked
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RUNNING, FINISHED, FAILED, KILLED = "running", "finished", "failed", "killed"
 PREPARED, SUBMITTED = "prepared", "submitted"  # a batch job's run before its first attempt
+PRUNED = "pruned"  # ended early by the search that it is a trial of: it did what it was asked
 OUT_OF_MEMORY = 4  # exit code
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _REASON_LETTERS = 2000  # a CUDA message can quote a whole allocator dump
@@ -34,12 +35,12 @@ def write_status(path: Path, **fields: Any) -> None:
 
 
 def exit_code(error: BaseException) -> int:
-    """The exit code a process must end with after `error`; never 0, because work that raised is not done."""
+    """The exit code a process must end with after `error`; 0 only for Pruned, as other work that raised is not done."""
     number = killed_by(error)
     if number is not None:
         # SIGUSR1 and SIGUSR2 end a run as SIGTERM does.
         return 128 + (signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-    if isinstance(error, UserError | Diverged | RankFailed):
+    if isinstance(error, UserError | Diverged | RankFailed | Pruned):
         return error.exit_code
     if is_out_of_memory(error):
         return OUT_OF_MEMORY
@@ -73,11 +74,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def recording(folder: "RunFolder", *, known: frozenset[str] = frozenset()) -> Iterator[None]:
     """Run the block as the run of `folder`: its end, good or bad, goes to status.json; exceptions pass on unchanged.
 
+    All but Pruned, which is an end in order.
+
     `known` are secret values (see secrets.find_secrets) that must not appear in a recorded reason. That a signal ends
     the block with an exception is the work of `signals.listen` around it.
     """
     try:
         yield
+    except Pruned as pruned:
+        with blocked():
+            _close(folder, state=PRUNED, reason=str(pruned), exit_code=0)
     except BaseException as error:
         with blocked():
             _record_failure(folder, error, known)

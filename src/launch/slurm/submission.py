@@ -1,11 +1,11 @@
 """Hands a checked run to Slurm: everything the job reads is in its folder before sbatch is called."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 
 from src.errors import UserError
 from src.launch.slurm import commands
@@ -14,7 +14,8 @@ from src.run.files import read_json, write_text
 from src.run.folder import RunFolder
 from src.run.status import FAILED, PREPARED, RUNNING, SUBMITTED, now, write_status
 
-LAUNCHER = "hydra_plugins.one_recipe.SlurmLauncher"
+LAUNCHER = "hydra_plugins.one_recipe.Slurm"
+NUMBER = "job_id.txt"
 
 
 class Job(NamedTuple):
@@ -27,7 +28,7 @@ class Job(NamedTuple):
 def submit_run(config: dict[str, Any], run: RunFolder) -> Job | None:
     """Submit the run, whose folder is claimed, and wait for its end where hydra/launcher=slurm starts a single one.
 
-    In a sweep Hydra's launcher waits, for all jobs at once; launcher=sbatch alone waits for none.
+    launcher=sbatch alone waits for none; the jobs of a sweep do not come here (see src/launch/slurm/pool.py).
 
     Raises:
         UserError: Slurm refused the job.
@@ -35,7 +36,7 @@ def submit_run(config: dict[str, Any], run: RunFolder) -> Job | None:
     """
     job = submit(config, run)
     hydra = HydraConfig.get()
-    if job is not None and hydra.mode == RunMode.RUN and hydra.launcher._target_ == LAUNCHER:
+    if job is not None and hydra.launcher._target_ == LAUNCHER:
         from src.launch.slurm.waiting import wait
 
         failure = wait([job], poll_seconds=hydra.launcher.poll_seconds)[job]
@@ -44,8 +45,10 @@ def submit_run(config: dict[str, Any], run: RunFolder) -> Job | None:
     return job
 
 
-def submit(config: dict[str, Any], run: RunFolder) -> Job | None:
+def submit(config: dict[str, Any], run: RunFolder, *, command: Sequence[str] | None = None) -> Job | None:
     """Freeze the checked `config` into the folder `run`, which is claimed, and submit it; a dry run only writes.
+
+    command: what makes this run, if that is not the command line of this process.
 
     Raises:
         UserError: Slurm refused the job.
@@ -53,7 +56,7 @@ def submit(config: dict[str, Any], run: RunFolder) -> Job | None:
     script = run.path / SCRIPT
     # Whenever the job is started, for the first time or again, the folder is the run.
     run.write_config({**config, "resume": "auto", "dry_run": False})
-    run.write_command(["python", "-m", "src.train", *sys.argv[1:]], config=config)
+    run.write_command(list(command or ["python", "-m", "src.train", *sys.argv[1:]]), config=config)
     text = sbatch_script(config, folder=run.path.absolute(), python=sys.executable, directory=Path.cwd())
     write_text(script, text)
     if config["dry_run"]:
@@ -67,7 +70,7 @@ def submit(config: dict[str, Any], run: RunFolder) -> Job | None:
     except UserError as error:
         hand_over(run, state=FAILED, reason=str(error), exit_code=error.exit_code, ended=now())
         raise
-    write_text(run.path / "job_id.txt", f"{number}\n")
+    write_text(run.path / NUMBER, f"{number}\n")
     print(f"job {number}  {run.path}", flush=True)
     return Job(number, run)
 

@@ -9,7 +9,8 @@ from src.launch.slurm import commands
 from src.launch.slurm.submission import Job
 from src.run.files import read_json
 from src.run.heartbeat import read_beats
-from src.run.status import FINISHED, KILLED, OUT_OF_MEMORY, RUNNING, SUBMITTED, now, write_status
+from src.run.status import KILLED, OUT_OF_MEMORY, RUNNING, SUBMITTED, now, write_status
+from src.sweep.jobs import DONE
 
 # Seconds that Slurm may stay silent: a controller is restarted in minutes.
 PATIENCE = 1800.0
@@ -64,14 +65,14 @@ def ending(job: Job, state: str) -> RankFailed | None:
     """What the run folder says; where the job had no chance to write (SIGKILL, a lost node), Slurm's word for it."""
     run, log = job.run, job.run.logs / f"slurm-{job.number}.log"
     status = read_json(run.status) or {}
-    if status.get("state") == FINISHED and state in ("COMPLETED", UNKNOWN):
+    if status.get("state") in DONE and state in ("COMPLETED", UNKNOWN):
         return None
     code, reason = int(status.get("exit_code", 1)), status.get("reason") or stopped_by(status.get("signal"))
     # The rank that ended first by itself knows better than rank 0, which may only have lost its connection.
     outcomes = [beat.outcome for beat in read_beats(run.logs).values() if beat.outcome is not None]
     own = [outcome for outcome in outcomes if outcome.exit_code and not outcome.lost]
     first = min(own, key=lambda outcome: outcome.at, default=None)
-    if status.get("state") == FINISHED:
+    if status.get("state") in DONE:
         code, reason = 1, f"finished its run, then ended as {state}; see {log}"
     elif first is not None:
         code, reason = first.exit_code, first.sentence if first.signal is None else stopped_by(first.signal)

@@ -1,0 +1,1 @@
+"""A sweep: many jobs, their places, their record, what they found."""
