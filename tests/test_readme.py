@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -28,6 +29,8 @@ def test_the_command_works(command, finished_run, language_model_run, tmp_path):
     if any("shared/data/imdb" in argument for argument in arguments) and not IMDB.is_dir():
         pytest.skip("the real corpus is not at ../shared/data/imdb")
     places = {"<run>": finished_run, "<lm>": language_model_run, "<new>": tmp_path / "export"}
+    if "<other>" in arguments:
+        places |= {"<other>": shutil.copytree(finished_run, tmp_path / "other"), "<page>": tmp_path / "page.html"}
     for placeholder, folder in places.items():
         arguments = [argument.replace(placeholder, str(folder)) for argument in arguments]
     if any(argument.startswith("init_from=") for argument in arguments):
@@ -36,7 +39,8 @@ def test_the_command_works(command, finished_run, language_model_run, tmp_path):
         arguments.append("--cfg=job")
     if name in ("train", "check"):
         # A sweep's jobs are checked by its first values.
-        arguments = [re.sub(r",.*", "", word) for word in arguments if word not in ("-m", "--multirun")]
+        ours = [word for word in arguments if word not in ("-m", "--multirun") and not word.startswith("hydra.launcher.")]
+        arguments = [re.sub(r",.*", "", word) for word in ours]
         name = "check"
     arguments += [f"paths.output_dir={tmp_path}"] if name == "check" else []
     done = door(name, *arguments, input="a good film\n")
@@ -45,7 +49,7 @@ def test_the_command_works(command, finished_run, language_model_run, tmp_path):
 
 def test_every_door_has_a_command_in_the_readme():
     named = {shlex.split(command, comments=True)[2] for command in COMMANDS if command.startswith("python -m")}
-    doors = ("train", "check", "evaluate", "predict", "generate", "report", "benchmark", "export")
+    doors = ("train", "check", "evaluate", "predict", "generate", "report", "benchmark", "export", "runs")
     assert {f"src.{name}" for name in doors} <= named
 
 
