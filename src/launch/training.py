@@ -33,6 +33,7 @@ from src.launch.rank import Process, Rank
 from src.launch.resuming import check_data, known_test
 from src.launch.show import show_config, show_metrics, show_threshold
 from src.launch.starting import load_start
+from src.logger.continuing import close_loggers
 from src.report.run import reported_if_failed, write_report
 from src.run.checkpoint import load_verified
 from src.run.environment import describe_environment
@@ -100,12 +101,9 @@ def train(config: dict[str, Any], run: RunFolder, process: Process) -> None:
         pruned = why_pruned(trainer)
         result |= scores_of_best(run) if pruned else evaluate(config, run, task, data, make_trainer)
         obey(process.signals)
-        for logger in trainer.loggers:
-            tested = {key: value for key, value in result.items() if key.startswith("test/")}
-            logger.log_metrics(tested, step=trainer.global_step)
-            logger.finalize("success")
         if process.rank.first:
             write_result(run.result, result | {"seconds": round(time.monotonic() - started, 1)})
+        close_loggers(trainer, result)
         if pruned:
             raise Pruned(pruned)
 
