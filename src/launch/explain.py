@@ -22,6 +22,7 @@ from omegaconf.errors import (
 from src.check.nearest import nearest, suggestion
 from src.errors import UserError
 from src.launch.neighbours import (
+    added_folder,
     choices_holding,
     choices_of,
     composed_without,
@@ -48,7 +49,7 @@ def explain(
     if isinstance(exception, yaml.MarkedYAMLError):
         return _broken_file(exception)
     if isinstance(exception, MissingConfigException):
-        return _missing_file(exception, config_dir)
+        return _missing_file(exception, arguments, config_dir)
     if isinstance(exception, OverrideParseException):
         return _unreadable(exception)
     if isinstance(exception, ConfigCompositionException):
@@ -79,10 +80,12 @@ def _broken_file(exception: yaml.MarkedYAMLError) -> str:
     return f"{place} is not valid YAML: {exception.problem or exception.context}."
 
 
-def _missing_file(exception: MissingConfigException, config_dir: Path) -> str:
+def _missing_file(exception: MissingConfigException, arguments: list[str], config_dir: Path) -> str:
     """`model=bilstn`, from the command line or from a defaults list."""
     group, _, name = (exception.missing_cfg_file or "").rpartition("/")
-    options = choices_of(group, config_dir) if group else sorted(file.stem for file in config_dir.glob("*.yaml"))
+    folders = [folder for folder in (config_dir, added_folder(arguments)) if folder is not None]
+    files = [file for folder in folders for file in (folder / group).glob("*.yaml")]
+    options = sorted(file.stem for file in files)
     if not group:
         return f"There is no config {name}.yaml{suggestion(name, options)}"
     if not options:

@@ -34,6 +34,15 @@ def choices_of(group: str, config_dir: Path) -> list[str]:
     return sorted(file.stem for file in (config_dir / group).glob("*.yaml"))
 
 
+def added_folder(arguments: list[str]) -> Path | None:
+    """The folder of Hydra's --config-dir, whose choices stand beside those of conf/."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, sign, value = argument.partition("=")
+        if name in ("--config-dir", "-cd"):
+            return Path(value if sign else following)
+    return None
+
+
 def choices_holding(key: str, config_dir: Path) -> list[str]:
     """The choices, as they are written on a command line, whose own file sets a dotted key."""
     found = []
@@ -54,7 +63,9 @@ def composed_without(override: str, arguments: list[str], config_dir: Path, conf
     groups = groups_of(config_dir)
     others = [a for a in arguments if a != override and "=" in a and not a.startswith("-")]
     chosen = [a for a in others if override_parts(a)[0].partition("@")[0] in groups]
-    for overrides in (chosen, []):
+    added = added_folder(arguments)
+    path = [] if added is None else [f"hydra.searchpath=['file://{added.absolute()}']"]
+    for overrides in ([*chosen, *path], []):
         try:
             return _compose(overrides, config_dir, config_name)
         except Exception:  # one more wrong override: the next attempt has fewer of them

@@ -107,7 +107,7 @@ def tell(opened: Any, run: Path, event: Event) -> None:
     elif kind == SUMMARY:
         opened.summary.update(event["values"])
     elif kind == TABLE and (table := tables_of(run).get(event["name"])) is not None:
-        opened.log({event["name"]: wandb.Table(columns=list(table.columns), data=table.rows)})
+        opened.log({event["name"]: wandb.Table(columns=list(table.columns), data=table.rows)}, step=opened.step)
     elif kind == ARTIFACT:
         checkpoint = wandb.Artifact(f"{run.name}-best", type="model")
         checkpoint.add_file(str((run / event["file"]).resolve()), name=Path(event["file"]).name)

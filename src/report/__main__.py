@@ -1,23 +1,81 @@
-"""Write the page of a run again: `python -m src.report <run folder> [...]`."""
+"""Write pages again, or of several runs together.
+
+  python -m src.report RUN                        <run>/report.html
+  python -m src.report SWEEP                      <sweep>/report.html
+  python -m src.report RUN RUN ... [to=FILE]      one page that compares them, in outputs/reports/ unless to= says where
+
+RUN and SWEEP are folders, or names below root= (outputs) or their ends.
+"""
 
 import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
 
 from src.errors import UserError
-from src.report.page import write_report
+from src.report.comparison import write_comparison
+from src.report.run import write_report
+from src.report.sweep import write_sweep_report
+from src.run.files import short_id
 from src.run.index import find_run
+from src.runs.sweeps import find_sweeps
+from src.runs.words import folder, read_words, text
+from src.sweep.journal import SWEEP
 
 
-def main(names: list[str]) -> int:
-    """One report.html per run named; 2 when there is none of that name."""
+def main(typed: Sequence[str]) -> int:
+    """Write one page and print where; 2 where what was typed is wrong."""
+    if not typed or {"-h", "--help"} & set(typed):
+        print(__doc__, file=sys.stdout if typed else sys.stderr)
+        return 0 if typed else UserError.exit_code
     try:
-        if not names:
-            raise UserError("Name a run folder: python -m src.report outputs/train/<run>.")
-        for name in names:
-            print(write_report(find_run(name).path))
+        print(write(typed))
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def write(typed: Sequence[str]) -> Path:
+    """The page that these words ask for; raises UserError for names of none or several, and words of no meaning."""
+    words = read_words(typed, options={"to": text, "root": folder}, names=["RUN..."])
+    root = words.options.get("root", Path("outputs"))
+    sweeps = [find_sweep(name, root=root) for name in words.names]
+    if len(words.names) == 1:
+        if "to" in words.options:
+            raise UserError(
+                "to= is for the page of several runs; that of one run or sweep is report.html in its folder."
+            )
+        return write_sweep_report(sweeps[0]) if sweeps[0] else write_report(find_run(words.names[0], root=root).path)
+    for name, sweep in zip(words.names, sweeps, strict=True):
+        if sweep:
+            raise UserError(f"{name} is a sweep, which has a page of its own; its jobs are runs too: {sweep}/0.")
+    folders = [find_run(name, root=root).path for name in words.names]
+    for name, path in zip(words.names, folders, strict=True):
+        if sum(path.resolve() == other.resolve() for other in folders) > 1:
+            raise UserError(f"{name} is given twice, {path}. Name different runs.")
+    return write_comparison(folders, destination(words.options.get("to"), root=root))
+
+
+def destination(typed: str | None, *, root: Path) -> Path:
+    """The file of a comparison; raises UserError for a folder."""
+    if typed is None:
+        return root / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{short_id()}.html"
+    if Path(typed).is_dir() or not typed.endswith(".html"):
+        raise UserError(f"to ({typed}) must be a file that ends in .html.")
+    return Path(typed)
+
+
+def find_sweep(name: str, *, root: Path) -> Path | None:
+    """The sweep of a folder, or of the only name below root that is or ends with it; None if it is none."""
+    if (Path(name) / SWEEP).is_file():
+        return Path(name)
+    if (Path(name) / "status.json").is_file():
+        return None
+    found = [sweep for sweep in find_sweeps(root) if name and sweep.name.endswith(name)]
+    if len(found) > 1:
+        raise UserError(f"{name} fits {len(found)} sweeps: {', '.join(map(str, found[:5]))}. Give the path of one.")
+    return found[0] if found else None
 
 
 if __name__ == "__main__":

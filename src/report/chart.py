@@ -1,52 +1,42 @@
-"""Line charts as inline SVG: no script, colours from the page's style, sharp at any width."""
+"""Line charts as inline SVG: whole without a script, which adds the values under the pointer and moves the marks."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from src.report.axes import BOTTOM, HEIGHT, TOP, UNIT, WIDTH, Frame, nice_range
 from src.report.markup import escape
 
-_WIDTH, _HEIGHT = 480, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 14, 44  # room for the numbers and names of the axes
 _MOST_DOTS = 40  # more would hide the line
+_COLOURS = 8  # of lines that belong to no split
+_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line: its name in the legend, and its points; values that are not finite leave a gap."""
+    """One line: its name in the legend, and its points; values that are not finite leave a gap.
+
+    kind: train, val or test for the colour of that split, or line0 to line7; empty: by the place among the lines.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    kind: str = ""
 
 
 @dataclass(frozen=True)
-class Range:
-    """The values that one axis shows, and where its numbers stand."""
+class Mover:
+    """A mark that follows a slider (see slider.py): `places` names its places there, (x, y) is where it begins.
 
-    low: float
-    high: float
-    ticks: tuple[float, ...]
+    kind: the colour, as that of a line. y None: a vertical line.
+    """
 
-
-UNIT = Range(0.0, 1.0, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
-
-
-def nice_range(values: Sequence[float], *, whole: bool = False) -> Range:
-    """A range around the finite values with about five round ticks; `whole` allows whole numbers only."""
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
-    if low == high:
-        margin = 0.5 if whole else abs(low) / 10 or 0.5
-        low, high = low - margin, high + margin
-    rough = (high - low) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
-    if whole:
-        step = max(1.0, round(step))
-    slack = (high - low) / step * 1e-9  # so that rounding does not cost the tick at an end
-    first, last = math.ceil(low / step - slack), math.floor(high / step + slack)
-    return Range(low, high, tuple(index * step for index in range(first, last + 1)))
+    slider: str
+    places: str
+    x: float
+    y: float | None = None
+    kind: str = ""
 
 
 def line_chart(
@@ -58,82 +48,100 @@ def line_chart(
     unit: bool = False,
     mark: tuple[float, str] | None = None,
     reference: tuple[float, float] | None = None,
+    movers: Sequence[Mover] = (),
+    span: Sequence[float] = (),
+    note: str = "",
 ) -> str:
     """A figure with a legend. Without `unit` (both axes from 0 to 1) the axes fit the points, x in whole numbers.
 
-    mark: (x, words) of a vertical line. reference: heights of a dotted line at both ends.
+    mark: (x, words) of a vertical line. reference: heights of a dotted line at both ends. span: values
+    that the horizontal axis must hold besides those of the lines. note: a sentence below.
+
     Returns nothing if no line has a finite point.
     """
     # Numbered before the empty ones go, so that a name keeps its colour in all charts.
-    numbered = [(f"line{i % 4}", line) for i, line in enumerate(lines) if any(map(math.isfinite, line.y))]
+    numbered = [
+        (line.kind or f"line{i % _COLOURS}", line) for i, line in enumerate(lines) if any(map(math.isfinite, line.y))
+    ]
     if not numbered:
         return ""
-    lines = [line for _, line in numbered]
-    across = UNIT if unit else nice_range([x for line in lines for x in line.x], whole=True)
-    up = UNIT if unit else nice_range([y for line in lines for y in line.y])
-    parts = [*_axes(across, up, x_name, y_name)]
+    across = UNIT if unit else nice_range([*span, *(x for _, line in numbered for x in line.x)], whole=True)
+    up = UNIT if unit else nice_range([y for _, line in numbered for y in line.y])
+    frame = Frame(across, up)
+    parts = frame.drawn(x_name, y_name)
     if reference:
-        start, end = _place(across.low, reference[0], across, up), _place(across.high, reference[1], across, up)
-        parts.append(f'<path class="reference" d="M{start}L{end}"/>')
+        ends = frame.point(across.low, reference[0]), frame.point(across.high, reference[1])
+        parts.append(f'<path class="reference" d="M{ends[0]}L{ends[1]}"/>')
     if mark:
-        at = _across(mark[0], across)
-        parts.append(f'<path class="mark" d="M{at:.1f},{_TOP}V{_HEIGHT - _BOTTOM}"/>')
-        anchor = "end" if at > _WIDTH / 2 else "start"
-        shift = -5 if anchor == "end" else 5
-        parts.append(f'<text x="{at + shift:.1f}" y="{_TOP + 10}" text-anchor="{anchor}">{escape(mark[1])}</text>')
-    parts += [_drawn(line, across, up, kind=kind) for kind, line in numbered]
-    legend = "".join(f'<span><i class="{kind}"></i>{escape(line.name)}</span>' for kind, line in numbered)
+        parts.append(_marked(frame.x(mark[0]), mark[1]))
+    parts += [_drawn(line, frame, kind=kind) for kind, line in numbered]
+    parts += [_moved(mover, frame) for mover in movers]
+    named = numbered if len(numbered) > 1 or numbered[0][1].name != y_name else []
+    legend = "".join(f'<span><i class="{kind}"></i>{escape(line.name)}</span>' for kind, line in named)
+    below = f'<p class="soft">{escape(note)}</p>' if note else ""
     body = "\n".join(parts)
+    # Under the pointer: of a course along x its values there, else the nearest point, both numbers of it.
+    names = f'data-names="{escape(f"{x_name}, {y_name}")}" data-flat' if unit else f'data-names="{escape(x_name)}"'
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption>\n<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}">\n{body}\n</svg>\n<p class="legend">{legend}</p></figure>'
+        f'<figure class="chart"><figcaption>{escape(title)}</figcaption>\n<p class="legend">{legend}</p>\n'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}" {frame.attributes} {names}>\n'
+        f"{body}\n</svg>{below}</figure>"
     )
 
 
-def _axes(across: Range, up: Range, x_name: str, y_name: str) -> list[str]:
-    right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
-    parts = []
-    for tick in up.ticks:
-        y = _up(tick, up)
-        parts.append(f'<path class="rule" d="M{_LEFT},{y:.1f}H{right}"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>')
-    for tick in across.ticks:
-        x = _across(tick, across)
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{tick:.6g}</text>')
-    parts.append(f'<path class="axis" d="M{_LEFT},{_TOP}V{bottom}H{right}"/>')
-    middle = (_LEFT + right) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(x_name)}</text>')
-    height = (_TOP + bottom) / 2
-    turned = f'transform="rotate(-90 12 {height})" text-anchor="middle"'
-    parts.append(f'<text x="12" y="{height}" {turned}>{escape(y_name)}</text>')
-    return parts
+def split_kind(name: str) -> str:
+    """The colour of a metric's split: `val` for val/loss; empty for a name of none."""
+    split = name.partition("/")[0]
+    return split if split in _SPLITS else ""
 
 
-def _drawn(line: Line, across: Range, up: Range, *, kind: str) -> str:
+def thinned(places: Sequence[float], values: Sequence[float], *, most: int = 300) -> tuple[list[float], list[float]]:
+    """At most `most` points of a long line: of each stretch the lowest and the highest, so that no peak is lost."""
+    if len(places) <= most:
+        return list(places), list(values)
+    kept: set[int] = {0, len(places) - 1}
+    size = math.ceil(2 * len(places) / (most - 2))
+    for start in range(0, len(places), size):
+        stretch = [i for i in range(start, min(start + size, len(places))) if math.isfinite(values[i])]
+        if stretch:
+            kept |= {min(stretch, key=lambda i: values[i]), max(stretch, key=lambda i: values[i])}
+        else:
+            kept.add(start)  # the gap stays one
+    chosen = sorted(kept)
+    return [places[i] for i in chosen], [values[i] for i in chosen]
+
+
+def _marked(at: float, words: str) -> str:
+    anchor, shift = ("end", -6) if at > WIDTH / 2 else ("start", 6)
+    line = f'<path class="mark" d="M{at:.1f},{TOP}V{HEIGHT - BOTTOM}"/>'
+    return f'{line}<text x="{at + shift:.1f}" y="{TOP + 8}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _drawn(line: Line, frame: Frame, *, kind: str) -> str:
     steps, dots, pen = [], [], "M"
+    finite = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
     for x, y in zip(line.x, line.y, strict=True):
         if not (math.isfinite(x) and math.isfinite(y)):
             pen = "M"
             continue
-        place = _place(x, y, across, up)
-        steps.append(f"{pen}{place}")
-        dots.append(place)
+        steps.append(f"{pen}{frame.point(x, y)}")
         pen = "L"
-    drawn = f'<path class="{kind}" d="{"".join(steps)}"/>'
-    if len(dots) <= _MOST_DOTS:
-        for place in dots:
-            x_text, y_text = place.split(",")
-            drawn += f'<circle class="{kind}" cx="{x_text}" cy="{y_text}" r="2.5"/>'
-    return drawn
+    if len(finite) <= _MOST_DOTS:
+        # A title shows its words under the pointer without any script.
+        dots = [
+            f'<circle class="{kind}" cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="3">'
+            f"<title>{escape(line.name)} {y:.4g}</title></circle>"
+            for x, y in finite
+        ]
+    points = " ".join(f"{x:.6g},{y:.6g}" for x, y in finite)
+    named = f'data-name="{escape(line.name)}" data-points="{points}"'
+    return f'<path class="{kind}" d="{"".join(steps)}" {named}/>{"".join(dots)}'
 
 
-def _place(x: float, y: float, across: Range, up: Range) -> str:
-    return f"{_across(x, across):.1f},{_up(y, up):.1f}"
-
-
-def _across(x: float, range_: Range) -> float:
-    return _LEFT + (x - range_.low) / (range_.high - range_.low) * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _up(y: float, range_: Range) -> float:
-    return _HEIGHT - _BOTTOM - (y - range_.low) / (range_.high - range_.low) * (_HEIGHT - _TOP - _BOTTOM)
+def _moved(mover: Mover, frame: Frame) -> str:
+    follows = f'data-slider="{escape(mover.slider)}" data-places="{escape(mover.places)}"'
+    if mover.y is None:
+        return f'<path class="cursor {mover.kind}" d="M{frame.x(mover.x):.1f},{TOP}V{HEIGHT - BOTTOM}" {follows}/>'
+    defined = math.isfinite(mover.x) and math.isfinite(mover.y)  # a precision of nothing is not
+    place = f'cx="{frame.x(mover.x):.1f}" cy="{frame.y(mover.y):.1f}"' if defined else "hidden"
+    return f'<circle class="point {mover.kind}" {place} r="6" {follows}/>'

@@ -1,48 +1,79 @@
-"""Confusion matrices, decision threshold, ROC, precision-recall and calibration, from the saved predictions."""
-
-from collections.abc import Sequence
+"""What two arrays per split can tell: confusion matrices and metrics at any threshold, what errors cost, curves."""
 
 import numpy as np
 
-from src.evaluation.confusion import confusion_counts, metrics_of
-from src.evaluation.curves import (
-    Curve,
-    average_precision,
-    calibration,
-    precision_recall_curve,
-    roc_auc,
-    roc_curve,
-)
-from src.evaluation.thresholds import best_threshold
-from src.report.chart import Line, line_chart
-from src.report.markup import grid, paragraph, section, table
-from src.report.read import RunFiles
+from src.evaluation.confusion import confusion_counts
+from src.report.costs import costs
+from src.report.curves import curves
+from src.report.markup import METRICS, Markup, escape, grid, paragraph, section, table
+from src.report.read import RunFiles, label_names
+from src.report.slider import Slider
+from src.report.thresholds import AT_THRESHOLD, chosen_threshold, threshold_slider
 from src.run.predictions import Predictions
 
-_MOST_POINTS = 300  # of a drawn curve; areas are computed from all
 _MOST_CLASSES = 20  # of a printed matrix
+_CELLS = {"00": "true negatives", "01": "false positives", "10": "false negatives", "11": "true positives"}
 
 
 def classification_section(files: RunFiles) -> str:
-    """All that two arrays per split can tell; what is undefined (one class only) is said in a sentence."""
-    if not files.predictions:
+    """All of it for two classes; for more, the matrices of the most probable class."""
+    predictions = {split: found for split, found in files.predictions.items() if len(found.labels)}
+    if not predictions:
         return ""
-    matrices = [_matrix(files, split, found) for split, found in files.predictions.items()]
-    parts = [grid(*matrices)]
-    if all(found.probabilities.shape[1] == 2 for found in files.predictions.values()):
-        parts += [_thresholds(files.predictions), *_curves(files.predictions)]
-    else:
-        parts.append(paragraph("Threshold and curves exist for two classes only."))
-    return section("Predictions", *parts)
+    if any(found.probabilities.shape[1] != 2 for found in predictions.values()):
+        matrices = [_matrix(files, split, found) for split, found in predictions.items()]
+        return section("Predictions", grid(*matrices), paragraph("A threshold and curves exist for two classes only."))
+    for split, found in predictions.items():
+        if not np.isin(found.labels, (0, 1)).all() or np.isnan(found.probabilities).any():
+            words = f"{split}: labels must be 0 or 1, and probabilities numbers."
+            return section("Predictions", paragraph(words, kind="missing"))
+    names, chosen = _names(files, 2), chosen_threshold(files)
+    slider, counts = threshold_slider(predictions, chosen)
+    words = f"Threshold {chosen.threshold:.4f} was {chosen.words}" if chosen.found else chosen.words.capitalize()
+    later = "; test only applies it" if chosen.found and "test" in predictions else ""
+    return section(
+        "Predictions",
+        paragraph(f"From the threshold on, a review is called {names[1]}. {words}{later}."),
+        slider.drawn(),
+        grid(
+            *(_moving_matrix(slider, split, names) for split in predictions),
+            _metrics(slider, list(predictions)),
+            kind="three",
+        ),
+        costs(files, slider, counts, names),
+        curves(predictions, slider),
+    )
 
 
-def label_names(files: RunFiles, num_classes: int) -> list[str]:
+def _names(files: RunFiles, num_classes: int) -> list[str]:
     """The names in the configuration, or the numbers of the classes."""
-    data = files.config.get("data")
-    names = data.get("label_names") if isinstance(data, dict) else None
-    if isinstance(names, list) and len(names) == num_classes:
-        return [str(name) for name in names]
-    return [str(number) for number in range(num_classes)]
+    names = label_names(files)
+    return names if len(names) == num_classes else [str(number) for number in range(num_classes)]
+
+
+def _moving_matrix(slider: Slider, split: str, names: list[str]) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">is {escape(names[actual])}</th>'
+        + "".join(
+            f"<td>{slider.cell(f'{split}-{actual}{predicted}')}<small>{_CELLS[f'{actual}{predicted}']}</small></td>"
+            for predicted in (0, 1)
+        )
+        + "</tr>"
+        for actual in (0, 1)
+    )
+    heads = "".join(f'<th scope="col">called {escape(name)}</th>' for name in names)
+    return (
+        f'<div class="wide"><table class="matrix {split}"><caption>Confusion matrix, {split}</caption>'
+        f"<thead><tr><td></td>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _metrics(slider: Slider, splits: list[str]) -> str:
+    rows = [
+        (METRICS.get(metric, metric), *(Markup(slider.cell(f"{split}-{metric}")) for split in splits))
+        for metric in AT_THRESHOLD
+    ]
+    return table(["at this threshold", *splits], rows, kind="numbers")
 
 
 def _matrix(files: RunFiles, split: str, found: Predictions) -> str:
@@ -53,63 +84,7 @@ def _matrix(files: RunFiles, split: str, found: Predictions) -> str:
         counts = confusion_counts(found.labels, found.probabilities.argmax(axis=1), num_classes=num_classes)
     except ValueError as error:
         return paragraph(f"{split}: {error}.", kind="missing")
-    names = label_names(files, num_classes)
+    names = _names(files, num_classes)
     rows = [(f"is {name}", *map(int, line)) for name, line in zip(names, counts, strict=True)]
-    return table(["", *(f"predicted {name}" for name in names)], rows, caption=f"Confusion matrix, {split}")
-
-
-def _thresholds(predictions: dict[str, Predictions]) -> str:
-    """Metrics at 0.5, and at the threshold with the best F1 on validation, which test only applies."""
-    if "val" not in predictions:
-        return ""
-    try:
-        chosen, _ = best_threshold(predictions["val"].labels, predictions["val"].probabilities[:, 1])
-    except ValueError as error:
-        return paragraph(f"No threshold was chosen: {error}.", kind="missing")
-    rows = []
-    for threshold, note in ((0.5, "0.5"), (chosen, f"{chosen:.4f}, best F1 on val")):
-        for split, found in predictions.items():
-            predicted = (found.probabilities[:, 1] >= threshold).astype(int)
-            metrics = metrics_of(confusion_counts(found.labels, predicted, num_classes=2))
-            rows.append((f"{split}, threshold {note}", *metrics.values()))
-    return table(
-        ["", "accuracy", "precision", "recall", "F1"], rows, caption="Thresholds are chosen on validation only"
-    )
-
-
-def _curves(predictions: dict[str, Predictions]) -> list[str]:
-    roc, recall, reliability, notes = [], [], [], []
-    for split, found in predictions.items():
-        labels, probabilities = found.labels, found.probabilities[:, 1]
-        try:
-            area, precision = roc_auc(labels, probabilities), average_precision(labels, probabilities)
-            roc.append(_line(f"{split}, area {area:.4f}", roc_curve(labels, probabilities)))
-            recall.append(
-                _line(f"{split}, average precision {precision:.4f}", precision_recall_curve(labels, probabilities))
-            )
-            bins = calibration(labels, probabilities)
-            name = f"{split}, expected error {bins.expected_error:.4f}"
-            reliability.append(Line(name, bins.mean_probability.tolist(), bins.fraction_positive.tolist()))
-        except ValueError as error:
-            notes.append(paragraph(f"{split}: no curves, because {error}.", kind="missing"))
-    return [grid(*_charts(roc, recall, reliability)), *notes]
-
-
-def _charts(roc: Sequence[Line], recall: Sequence[Line], reliability: Sequence[Line]) -> list[str]:
-    return [
-        line_chart(roc, title="ROC", x_name="false positive rate", y_name="recall", reference=(0, 1), unit=True),
-        line_chart(recall, title="Precision and recall", x_name="recall", y_name="precision", unit=True),
-        line_chart(
-            reliability,
-            title="Calibration, ten bins",
-            x_name="mean probability",
-            y_name="fraction positive",
-            reference=(0, 1),
-            unit=True,
-        ),
-    ]
-
-
-def _line(name: str, curve: Curve) -> Line:
-    kept = np.unique(np.linspace(0, len(curve.x) - 1, _MOST_POINTS).round().astype(int))
-    return Line(name, curve.x[kept].tolist(), curve.y[kept].tolist())
+    caption = f"Confusion matrix, {split}"
+    return table(["", *(f"called {name}" for name in names)], rows, caption=caption, kind="numbers")

@@ -2,8 +2,18 @@
 
 import html
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+# The words for metrics whose names are short.
+METRICS = {
+    "acc": "accuracy",
+    "auroc": "ROC area",
+    "bits_per_byte": "bits per byte",
+    "f1": "F1",
+    "ppl": "perplexity",
+}
 
 
 def escape(value: Any) -> str:
@@ -30,23 +40,61 @@ def shown(value: Any) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A titled part of the page; nothing if it would be empty."""
+    """A titled part of the page, to which `contents` links; nothing if it would be empty."""
     body = "\n".join(part for part in parts if part)
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}\n</section>" if body else ""
+    name = "-".join(re.findall(r"[a-z0-9]+", title.lower()))
+    return f'<section id="{name}">\n<h2>{escape(title)}</h2>\n{body}\n</section>' if body else ""
 
 
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], *, caption: str = "") -> str:
-    """A table whose first column holds the names of the rows; nothing if there are no rows."""
-    lines = [
-        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(shown(cell))}</td>" for cell in cells)}</tr>'
-        for name, *cells in rows
-    ]
+def contents(sections: Iterable[str]) -> str:
+    """Links to sections made by `section`; nothing if there is but one."""
+    found = [match for text in sections if (match := re.match(r'<section id="(.+)">\n<h2>(.*)</h2>', text))]
+    links = "".join(f'<a href="#{match[1]}">{match[2]}</a>' for match in found)
+    return f"<nav>{links}</nav>" if len(found) > 1 else ""
+
+
+def table(
+    head: Sequence[Any], rows: Iterable[Sequence[Any]], *, caption: str = "", kind: str = "", name: str = ""
+) -> str:
+    """A table whose first column holds the names of the rows; nothing if there are no rows.
+
+    kind: `numbers` sets the cells flush right. name: its id, for a filter. A cell that is Markup stands as it is.
+    """
+    lines = [f'<tr><th scope="row">{_cell(name)}</th>{"".join(map(_data, cells))}</tr>' for name, *cells in rows]
     if not lines:
         return ""
     heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     header = f"<thead><tr>{heads}</tr></thead>" if head else ""
-    return f'<div class="wide"><table>{title}{header}<tbody>{"".join(lines)}</tbody></table></div>'
+    named = (f' class="{kind}"' if kind else "") + (f' id="{name}"' if name else "")
+    return f'<div class="wide"><table{named}>{title}{header}<tbody>{"".join(lines)}</tbody></table></div>'
+
+
+class Markup(str):
+    """Text that is markup already, made by the functions of this room."""
+
+
+def _cell(value: Any) -> str:
+    return str(value) if isinstance(value, Markup) else escape(shown(value))
+
+
+def _data(value: Any) -> str:
+    return f"<td>{_cell(value)}</td>"
+
+
+def tiles(*found: tuple[str, Any, str]) -> str:
+    """The few numbers to see first: (name, value, kind), kind train, val or test for the colour; None is left out."""
+    made = [
+        f'<div class="tile {kind}"><b>{escape(shown(value))}</b><span>{escape(name)}</span></div>'
+        for name, value, kind in found
+        if value is not None
+    ]
+    return f'<div class="tiles">{"".join(made)}</div>' if made else ""
+
+
+def badge(words: str, *, kind: str = "") -> str:
+    """A word on a coloured ground; kind good, warn or bad."""
+    return f'<span class="badge {kind}">{escape(words)}</span>'
 
 
 def paragraph(text: str, *, kind: str = "") -> str:
@@ -64,7 +112,7 @@ def folded(title: str, body: str) -> str:
     return f"<details><summary>{escape(title)}</summary>\n{body}\n</details>" if body else ""
 
 
-def grid(*parts: str) -> str:
-    """Parts side by side where there is room, below each other on a phone."""
+def grid(*parts: str, kind: str = "") -> str:
+    """Parts side by side where there is room, below each other on a phone; two, or with kind `three` three."""
     inside = "\n".join(part for part in parts if part)
-    return f'<div class="grid">\n{inside}\n</div>' if inside else ""
+    return f'<div class="grid {kind}">\n{inside}\n</div>' if inside else ""

@@ -1,57 +1,43 @@
-"""The report of one run: a single page without scripts, links or network, made from the files of its folder."""
+"""One self-contained page: style and script inside, no link and no network, a policy against anything else."""
 
+import base64
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from src.report.classification import classification_section
-from src.report.facts import ledger_section, record_section, result_section, state_section
-from src.report.learning import learning_section
-from src.report.markup import escape
-from src.report.read import RunFiles, read_files
-from src.run.files import write_text
+from src.report.markup import contents, escape
 
-REPORT_NAME = "report.html"
-# Even if a text slipped through unescaped, a browser would neither run nor load anything.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_SECTIONS = (
-    state_section,
-    result_section,
-    learning_section,
-    classification_section,
-    ledger_section,
-    record_section,
-)
+_HERE = Path(__file__).parent
 
 
-def write_report(run_folder: Path) -> Path:
-    """Write report.html into `run_folder` and return its path; raises UserError if that is no run folder.
+def page(title: str, sections: Sequence[str], *, header: str = "") -> str:
+    """The page as text. sections: markup, empty ones are left out. header: in place of the title alone.
 
-    Call it after the status was closed, or the page says that the run is not over.
+    Even if a text slipped through unescaped, a browser would neither run nor load anything: only the script of this
+    room is allowed, by its hash.
     """
-    path = Path(run_folder) / REPORT_NAME
-    write_text(path, render(read_files(Path(run_folder))))
-    return path
-
-
-def render(files: RunFiles) -> str:
-    """The page as text."""
-    name = escape(files.path.resolve().name)
-    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    body = "\n".join(part for make in _SECTIONS if (part := make(files)))
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    script = "\n" + (_HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; base-uri 'none'"
+    top = header or f"<header><h1>{escape(title)}</h1></header>"
+    body = "\n".join(part for part in (top, contents(sections), *sections) if part)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{name}</title>
+<meta name="color-scheme" content="light dark">
+<title>{escape(title)}</title>
 <style>
 {style}</style>
 </head>
 <body>
-<header><h1>{name}</h1></header>
 <main>
 {body}
 </main>
+<script>{script}</script>
 </body>
 </html>
 """

@@ -1,6 +1,5 @@
 """All a report needs of a run folder, read once; what is absent or damaged becomes a sentence, not an error."""
 
-import csv
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,9 @@ from src.run.files import read_json
 from src.run.index import RunRecord, read_config, read_run
 from src.run.ledger import read_ledger
 from src.run.manifest import Manifest, find_best
+from src.run.metrics import Row, read_rows
 from src.run.predictions import Predictions, read_predictions
 from src.run.secrets import redact
-
-Row = dict[str, float]  # one line of metrics.csv: its non-empty cells
 
 
 @dataclass(kw_only=True)
@@ -31,6 +29,7 @@ class RunFiles:
     ledger: list[dict[str, Any]] = field(default_factory=list)
     predictions: dict[str, Predictions] = field(default_factory=dict)
     best: Manifest | None = None
+    samples: str = ""  # what a language model wrote; absent for all others
     missing: list[str] = field(default_factory=list)
 
 
@@ -56,6 +55,8 @@ def read_files(path: Path) -> RunFiles:
         files.best = find_best(path / "checkpoints")
     except UserError as error:
         files.missing.append(str(error))
+    samples = path / "samples.txt"
+    files.samples = samples.read_text(encoding="utf-8", errors="replace") if samples.is_file() else ""
     for split in ("val", "test"):
         _read_split(files, split)
     return files
@@ -70,18 +71,9 @@ def _text(files: RunFiles, name: str, consequence: str) -> str:
 
 
 def _rows(files: RunFiles) -> list[Row]:
-    text = _text(files, "metrics.csv", "there are no learning curves")
-    lines = csv.DictReader(text.replace("\0", "").splitlines())
-    rows = [{name: number for name, cell in line.items() if (number := _number(cell)) is not None} for line in lines]
-    return [row for row in rows if row]
-
-
-def _number(cell: Any) -> float | None:
-    """The number in a cell; None for empty cells, words and cells beyond the header. NaN stays NaN: it is a finding."""
-    try:
-        return float(cell)
-    except (TypeError, ValueError):
-        return None
+    if not (files.path / "metrics.csv").is_file():
+        files.missing.append("metrics.csv is missing: there are no learning curves.")
+    return read_rows(files.path / "metrics.csv")
 
 
 def _read_split(files: RunFiles, split: str) -> None:
@@ -91,6 +83,8 @@ def _read_split(files: RunFiles, split: str) -> None:
     except ValueError as error:
         files.missing.append(f"{error}: no matrix and no curves of {split}.")
         return
+    if found is None and any("val/ppl" in row for row in files.rows):
+        return  # a language model has none
     if found is None:
         files.missing.append(f"{name} is missing: no matrix and no curves of {split}.")
     else:
@@ -100,13 +94,12 @@ def _read_split(files: RunFiles, split: str) -> None:
 def series(rows: list[Row], name: str, *, axis: str) -> tuple[list[float], list[float]]:
     """Values of metric `name` along `axis` (epoch or step); several in one epoch become their mean.
 
-    Epochs are counted from 1, as on the console and in result.json; metrics.csv counts them from 0.
+    Both are counted from 1, as on the console and in result.json; metrics.csv counts them from 0.
     """
-    first = 1 if axis == "epoch" else 0
     groups: dict[float, list[float]] = {}
     for row in rows:
         if name in row and axis in row:
-            groups.setdefault(row[axis] + first, []).append(row[name])
+            groups.setdefault(row[axis] + 1, []).append(row[name])
     places = sorted(groups)
     return places, [math.fsum(groups[place]) / len(groups[place]) for place in places]
 
@@ -115,3 +108,10 @@ def choose_axis(rows: list[Row], name: str = "val/loss") -> str:
     """`epoch`, unless the metric was measured more often than once per epoch: then `step`."""
     epochs = [row.get("epoch") for row in rows if name in row]
     return "epoch" if len(epochs) == len(set(epochs)) else "step"
+
+
+def label_names(files: RunFiles) -> list[str]:
+    """The names of the classes in the configuration; none if it has none."""
+    data = files.config.get("data")
+    names = data.get("label_names") if isinstance(data, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []

@@ -41,6 +41,8 @@ def weigh(sweep: Sweep, objective: int) -> Importance:
     keys = [key for key in sweep.keys if len({job.params.get(key) for job in jobs}) > 1]
     if not keys or np.ptp(values) == 0:
         return Importance(shares={}, sentence="Nothing differed between the jobs that were measured.")
+    if len(keys) == 1:
+        return Importance(shares={}, sentence=f"Only {keys[0]} was varied: all differences come from it, and chance.")
     rough = f" They are rough: only {len(jobs)} jobs were measured." if len(jobs) < FEW else ""
     if sweep.facts.get("kind") == "grid":
         columns = {key: [job.params.get(key) for job in jobs] for key in keys}
@@ -125,4 +127,4 @@ def _place(axis: Axis, text: str) -> str | float:
 
 
 def _sorted(shares: Mapping[str, float]) -> dict[str, float]:
-    return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
+    return {key: float(share) for key, share in sorted(shares.items(), key=lambda pair: -pair[1])}

@@ -120,9 +120,15 @@ def number(value: float) -> str:
 
 def spread(group: Group, place: int) -> str:
     """`0.4012 ± 0.0031`, the mean alone of one value, a dash without any."""
-    if not group.n:
-        return "-"
-    return number(group.mean[place]) + (f" ± {number(group.std[place])}" if group.std else "")
+    return number(group.mean[place]) + margin(group, place) if group.n else "-"
+
+
+def margin(group: Group, place: int) -> str:
+    """` ± 0.0031`, as many decimals as the mean has; nothing for fewer than two values."""
+    if not group.std:
+        return ""
+    fixed = "." in number(group.mean[place]) and "e" not in number(group.mean[place])
+    return f" ± {group.std[place]:.4f}" if fixed and group.std[place] < 1e6 else f" ± {number(group.std[place])}"
 
 
 def note(group: Group) -> str:

@@ -47,11 +47,11 @@ class Composer:
             UserError, or what Hydra raises: what that command line would be refused for.
         """
         composed = self.compose(overrides)
-        if pruning is not None:
-            OmegaConf.update(composed, "callbacks.pruning", pruning, force_add=True)
         wandb = OmegaConf.select(composed, "logger.wandb")
         if wandb is not None and OmegaConf.select(wandb, "group") is None:
             OmegaConf.update(composed, "logger.wandb.group", self.folder.name, force_add=True)
         composed, folder = base_config(composed, typed=list(overrides), folder=folder)
+        if pruning is not None:  # here, where the config of branch_from cannot replace it any more
+            OmegaConf.update(composed, "callbacks.pruning", pruning, force_add=True)
         OmegaConf.update(composed, "resume", "auto")  # whenever the job is started, its folder is the run
         return preflight(composed, run_dir=str(folder))

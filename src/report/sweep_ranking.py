@@ -1,0 +1,47 @@
+"""The ranking of a sweep as a table whose rows go and come with the jobs in the charts."""
+
+from collections.abc import Sequence
+
+from src.report.markup import Markup, badge, escape, paragraph, section, table
+from src.report.scale import short_names
+from src.sweep.ranking import Group, Ranking, note, spread
+from src.sweep.read import SEED, JobRow
+
+REPORT_NAME = "report.html"
+
+
+def ranking_section(ranking: Ranking) -> str:
+    sweep = ranking.sweep
+    keys, several = [key for key in sweep.keys if key != SEED], len(sweep.objectives) > 1
+    names = short_names(keys)
+    rows = []
+    for group in ranking.groups:
+        place = ("front" if group.front else "") if several else (group.rank or "")
+        means = [spread(group, i) for i in range(len(sweep.objectives))]
+        said = Markup(badge(note(group), kind="bad" if group.failed else "warn")) if note(group) else ""
+        rows.append([place, *means, group.n, *(group.params.get(key) for key in keys), _links(group), said])
+    head = ["" if several else "rank", *sweep.objectives, "n", *(names[key] for key in keys), "jobs", ""]
+    numbers = [" ".join(str(job.number) for job in group.jobs) for group in ranking.groups]
+    seeds = any(group.n > 1 for group in ranking.groups)
+    words = "Mean ± standard deviation over seeds; n is how many of them were measured. " if seeds else ""
+    words += "Nothing beats a config on the front in all objectives. " if several else ""
+    return section(
+        "Ranking",
+        f'<p class="soft">{escape(words)}All numbers of all jobs: <a href="summary.csv">summary.csv</a>.</p>',
+        f'<div class="tall">{_marked(table(head, rows), numbers)}</div>' if rows else paragraph("No job has started."),
+    )
+
+
+def _marked(markup: str, runs: Sequence[str]) -> str:
+    """The table with the jobs of each row named, so that rows go and come with the marks in the charts."""
+    before, *rows = markup.split('<tr><th scope="row">')
+    return before + "".join(f'<tr data-runs="{r}"><th scope="row">{row}' for r, row in zip(runs, rows, strict=True))
+
+
+def _links(group: Group) -> Markup:
+    return Markup(", ".join(link(job) for job in group.jobs))
+
+
+def link(job: JobRow) -> str:
+    there = (job.folder / REPORT_NAME).is_file()
+    return f'<a href="{job.number}/{REPORT_NAME}">{job.number}</a>' if there else str(job.number)
