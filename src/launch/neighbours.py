@@ -2,6 +2,7 @@
 
 import re
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def choices_of(group: str, config_dir: Path) -> list[str]:
 
 def added_folder(arguments: list[str]) -> Path | None:
     """The folder of Hydra's --config-dir, whose choices stand beside those of conf/."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         name, sign, value = argument.partition("=")
         if name in ("--config-dir", "-cd"):
             return Path(value if sign else following)
