@@ -39,7 +39,7 @@ def test_the_command_works(command, finished_run, language_model_run, tmp_path):
         arguments.append("--cfg=job")
     if name in ("train", "check"):
         # A sweep's jobs are checked by its first values.
-        ours = [word for word in arguments if word not in ("-m", "--multirun") and not word.startswith("hydra.launcher.")]
+        ours = [word for word in arguments if word not in ("-m", "--multirun") and "hydra.launcher." not in word]
         arguments = [re.sub(r",.*", "", word) for word in ours]
         name = "check"
     arguments += [f"paths.output_dir={tmp_path}"] if name == "check" else []

@@ -2,6 +2,8 @@
 
 import json
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from src.sweep.read import read
 from tests.browser import PHONE, chromium, opened
 from tests.many_runs import final_loss, make_run, make_sweep
 
+ROOT = Path(__file__).parents[1]
 EVIL = "<script>alert('&\"x')</script>"
 PAIRS = [(1e-3, 1), (1e-3, 2), (1e-2, 1), (1e-2, 2)]
 
@@ -332,3 +335,29 @@ def test_wrong_words_are_refused_in_a_sentence(tmp_path, monkeypatch, capsys, wo
     assert main(words) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert sorted(Path().rglob("*.html")) == before
+
+
+@pytest.mark.parametrize("what", ["no job", "one job", "all failed", "no curves"])
+def test_a_sweep_with_next_to_nothing_has_a_page_all_the_same(browser, tmp_path, what):
+    """Without errors, and with what there is."""
+    jobs = 1 if what == "one job" else 3
+    fails = range(3) if what == "all failed" else ()
+    folder = make_sweep(tmp_path / "sweep", {"a": [str(n) for n in range(jobs)]}, fails=fails)
+    if what == "no job":
+        (folder / "jobs.jsonl").unlink()
+    for path in folder.glob("*/metrics.csv") if what == "no curves" else ():
+        path.unlink()
+    with opened(browser, write_sweep_report(folder)) as found:
+        words = {"no job": "No job has started", "all failed": "3 failed"}.get(what, "val/loss")
+        assert words in found.text("main")
+        assert (found.page.locator("figure.overlay").count() > 0) == (what in ("one job", "all failed"))
+        assert (found.errors, found.requests) == ([], [])
+
+
+def test_the_door_imports_neither_torch_nor_hydra_nor_optuna():
+    """It reads files, and opens at once."""
+    code = (
+        "import sys, src.report.__main__; print(sorted({'torch', 'lightning', 'hydra', 'optuna'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -62,6 +62,28 @@ def test_it_composes_to_the_config_of_the_best_job(tmp_path, compose, case):
     assert again.seed == 0
 
 
+@pytest.mark.parametrize(
+    "typed", [["optimizer=muon", "hparams_search=outer"], ["hparams_search=outer", "optimizer=muon"]]
+)
+def test_typed_choices_win_over_those_of_a_search_and_its_own_over_inherited_ones(tmp_path, typed):
+    """As in Hydra, wherever they were typed; what concerns Hydra itself is no part of the config."""
+    files = {
+        "hparams_search/inner": "defaults: [{override /schedule: wsd}, {override /data: demo}]\na: {b: 1}\nhydra: {}",
+        "hparams_search/outer": "defaults: [inner, {override /schedule: constant}, {override /hydra/sweeper: optuna}]",
+        "optimizer/muon": "", "schedule/wsd": "", "data/demo": "",
+    }  # fmt: skip
+    for name, text in files.items():
+        (tmp_path / "conf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "conf" / f"{name}.yaml").write_text(text)
+    axes = {"optimizer.lr": ["0.1", "1"]}
+    sweep = make_sweep(tmp_path / "sweep", axes, overrides=[*typed, "a.b=1"], results=[[0.1], [0.2]])
+    content = yaml.safe_load(write_best(sweep, config_folder=tmp_path / "conf").read_text())
+    chosen = {key: value for entry in content["defaults"][1:] for key, value in entry.items()}
+    assert chosen == {"override /optimizer": "muon", "override /schedule": "constant", "override /data": "demo"}
+    assert (content["a"], content["optimizer"]) == ({"b": 1}, {"lr": 0.1})
+    assert "hydra" not in content
+
+
 def test_the_command_in_it_runs_through_the_door(tmp_path):
     """A grid over seeds from --config-dir: all jobs pass the checks that come before a training."""
     fixed = ["experiment=demo", "model.hidden=8"]
