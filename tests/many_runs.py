@@ -30,7 +30,7 @@ def make_run(path, settings, *, epochs=6, state="finished", loss=None, predictio
     folder = RunFolder(path)
     folder.checkpoints.mkdir(parents=True)
     folder.logs.mkdir()
-    config = {"monitor": "val/loss", "monitor_mode": "min", "seed": seed, "data": {"seed": seed, "batch_size": 32}}
+    config = {"monitor": "val/loss", "monitor_mode": "min", "seed": seed, "data": {"seed": seed, "reader": {"seed": 0}}}
     config |= {"optimizer": {"_target_": "torch.optim.Adam", "lr": 1e-3}, "paths": {"run_dir": str(path)}}
     for key, value in settings.items():
         *sections, last = key.split(".")

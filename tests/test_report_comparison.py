@@ -24,7 +24,7 @@ from tests.many_runs import final_loss, make_run, make_sweep
 
 ROOT = Path(__file__).parents[1]
 EVIL = "<script>alert('&\"x')</script>"
-PAIRS = [(1e-3, 1), (1e-3, 2), (1e-2, 1), (1e-2, 2)]
+PAIRS = [(1e-3, 0), (1e-3, 1), (1e-2, 0), (1e-2, 1)]  # seed 0 is also that of the corpus, which stays
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_means_and_deviations_are_over_the_seeds_of_a_config(browser, four):
         assert cells_of(found, "config-differences") == {
             "key": ["A", "B", "C", "D"],
             "optimizer.lr": ["0.001", "0.001", "0.01", "0.01"],
-            "seed": ["1", "2", "1", "2"],
+            "seed": ["0", "1", "0", "1"],
         }
         assert (found.errors, found.requests) == ([], [])
 

@@ -2,7 +2,7 @@
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,15 @@ def read_compared(folders: Sequence[Path]) -> list[Run]:
     """The runs in the order given; files that are missing or damaged leave their part empty."""
     records = in_threads(read_run, folders)
     rows = in_threads(lambda record: read_rows(record.path / "metrics.csv"), records)
-    return [_run(place, record, found) for place, (record, found) in enumerate(zip(records, rows, strict=True))]
+    runs = [_run(place, record, found) for place, (record, found) in enumerate(zip(records, rows, strict=True))]
+    copies = _copies_of_the_seed(runs)
+    return [replace(run, settings={k: v for k, v in run.settings.items() if k not in copies}) for run in runs]
+
+
+def _copies_of_the_seed(runs: Sequence[Run]) -> set[str]:
+    """Keys that say the seed again in every run that has them, as `data.seed: ${seed}` does."""
+    named = {key for run in runs for key in run.settings if key.endswith(f".{SEED}")}
+    return {key for key in named if all(value(run, key) in (MISSING, value(run, SEED)) for run in runs)}
 
 
 def _run(place: int, record: RunRecord, rows: Sequence[Row]) -> Run:
@@ -68,9 +76,6 @@ def _run(place: int, record: RunRecord, rows: Sequence[Row]) -> Run:
         told, score = redact(settings(record)), score_of(record)
     except UserError as error:
         missing = str(error)
-    seed = told.get(SEED)
-    # `data.seed: ${seed}` is the same seed again.
-    told = {k: v for k, v in told.items() if k == SEED or not (k.endswith(f".{SEED}") and v == seed)}
     letter = string.ascii_uppercase[place] if place < 26 else str(place + 1)
     return Run(place=place, letter=letter, record=record, settings=told, rows=rows, score=score, missing=missing)
 

@@ -101,12 +101,11 @@ def _course_section(ranking: Ranking, jobs: Sequence[Shown]) -> str:
 
 def _curves_section(sweep: Sweep, jobs: Sequence[Shown]) -> str:
     charts = overlay(jobs)
+    if not charts:
+        return ""
     words = f"Colours follow {next(iter(sweep.objectives))}: from the best, blue, to the worst, orange."
-    return (
-        section("Learning curves", legend(sorted(jobs, key=lambda job: job.number), note=words), charts)
-        if charts
-        else ""
-    )
+    in_order = sorted(jobs, key=lambda job: job.number)
+    return section("Learning curves", legend(in_order, note=words), charts)
 
 
 def _failures(sweep: Sweep) -> list[JobRow]:

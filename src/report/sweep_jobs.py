@@ -32,6 +32,7 @@ def _name(job: JobRow, names: dict[str, str]) -> str:
 
 
 def axes_of(sweep: Sweep, jobs: Sequence[Shown]) -> list[Axis]:
+    """One axis per swept key that varies, then one per objective; their places go along with `jobs`."""
     by_number = {job.number: job for job in sweep.jobs}
     rows = [by_number[job.number] for job in jobs]
     varied = [key for key in sweep.keys if len({job.params.get(key) for job in rows}) > 1]

@@ -11,6 +11,7 @@ REPORT_NAME = "report.html"
 
 
 def ranking_section(ranking: Ranking) -> str:
+    """One row per group, with links to the pages of its jobs."""
     sweep = ranking.sweep
     keys, several = [key for key in sweep.keys if key != SEED], len(sweep.objectives) > 1
     names = short_names(keys)
@@ -43,5 +44,6 @@ def _links(group: Group) -> Markup:
 
 
 def link(job: JobRow) -> str:
+    """The number of a job, which leads to its page where there is one."""
     there = (job.folder / REPORT_NAME).is_file()
     return f'<a href="{job.number}/{REPORT_NAME}">{job.number}</a>' if there else str(job.number)

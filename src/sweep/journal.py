@@ -74,6 +74,8 @@ def read_jobs(sweep: Path) -> dict[int, JobRecord]:
             entry = json.loads(line)
         except ValueError:
             continue
+        if not isinstance(entry, dict) or "job" not in entry:
+            continue
         number = entry["job"]
         if entry["event"] == STARTED:
             records[number] = _started(entry)

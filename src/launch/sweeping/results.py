@@ -7,45 +7,39 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from src.report.sweep import write_sweep_report
+from src.sweep.best import write_best
+from src.sweep.ranking import rank, ranking_lines
+from src.sweep.summary import write_summary
+
 
 def update(sweep: Path) -> None:
     """After a job has ended."""
-    _try(_summary, sweep, what="summary.csv")
+    _try(write_summary, sweep, what="summary.csv")
 
 
 def conclude(sweep: Path) -> None:
     """At the end of a driver, good or bad."""
-    _try(_summary, sweep, what="summary.csv")
-    _try(_best, sweep, what="experiment/best.yaml")
+    update(sweep)
     _try(_ranking, sweep, what="The ranking")
+    _try(_best, sweep, what="experiment/best.yaml")
     _try(_report, sweep, what="report.html")
 
 
-def _summary(sweep: Path) -> None:
-    from src.sweep.summary import write_summary
-
-    write_summary(sweep)
-
-
-def _best(sweep: Path) -> None:
-    from src.sweep.best import write_best
-
-    write_best(sweep)
-
-
 def _ranking(sweep: Path) -> None:
-    from src.sweep.ranking import rank, ranking_lines
-
     print("\n".join(ranking_lines(rank(sweep))))
 
 
-def _report(sweep: Path) -> None:
-    from src.report.sweep import write_sweep_report
+def _best(sweep: Path) -> None:
+    if path := write_best(sweep):
+        print(f"best        {path}")
 
+
+def _report(sweep: Path) -> None:
     print(f"report      {write_sweep_report(sweep)}", flush=True)
 
 
-def _try(work: Callable[[Path], None], sweep: Path, *, what: str) -> None:
+def _try(work: Callable[[Path], object], sweep: Path, *, what: str) -> None:
     try:
         work(sweep)
     except Exception as error:
