@@ -19,7 +19,7 @@ from src.logger import sync as syncing
 from src.logger.record import Record, read_record
 from src.logger.wandb import Wandb
 from src.run.index import read_config
-from tests.conftest import SMALL, door
+from tests.conftest import ROOT, SMALL, door
 
 if importlib.util.find_spec("wandb") is None:
     pytest.skip("wandb is not installed", allow_module_level=True)
@@ -184,6 +184,28 @@ def test_a_server_that_never_answers_keeps_nobody_waiting(tmp_path, monkeypatch,
     wandb.worker.stop(seconds=0.2)
     assert process.returncode == -signal.SIGKILL
     assert "did not finish within" in capfd.readouterr().err
+
+
+def test_a_killed_training_leaves_no_process_and_its_rows_are_sent(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    code = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.test_logger_wandb import logger
+from pathlib import Path
+wandb = logger(Path({str(folder)!r}))
+wandb.log_metrics({{"train/loss": 0.5}}, step=7)
+print(wandb.worker.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    sender, deadline = int(done.stdout), time.monotonic() + 60
+    while Path(f"/proc/{sender}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{sender}").exists()
+    history, _, _ = read(folder / "wandb")
+    assert [row["train/loss"] for row in history] == [0.5]
 
 
 def test_a_run_that_goes_on_forgets_what_it_will_log_again(tmp_path):

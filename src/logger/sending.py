@@ -20,6 +20,7 @@ from src.logger.worker import later
 from src.run.files import write_json
 
 INIT_TIMEOUT = 20.0  # seconds that wandb may take to reach its server
+LEAVE = 60  # seconds to finish in, once the training was killed
 LOOK = 0.5  # seconds between two looks at a record that grows
 
 
@@ -55,7 +56,7 @@ def quieten(log: Path) -> TextIO:
 
 def send(run: Path, *, mode: str) -> str | None:
     """Everything up to the end of the record; returns where it can be seen."""
-    opened, size, code = None, 0, 1
+    opened, size, code, parent = None, 0, 1, os.getppid()
     for event, size in follow(run / FOLDER / RECORD):  # noqa: B007
         kind = event["event"]
         if kind == RUN:
@@ -69,6 +70,8 @@ def send(run: Path, *, mode: str) -> str | None:
             tell(opened, run, event)
     if opened is None:
         raise ValueError("the record is empty")
+    if os.getppid() != parent:
+        signal.alarm(LEAVE)
     url = opened.url if mode == "online" else None
     opened.finish(exit_code=code)
     write_json(run / FOLDER / SENT, {"mode": mode, "bytes": size, "url": url})
