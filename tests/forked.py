@@ -4,6 +4,7 @@ All else is real: the command line, the driver of a sweep, torch's elastic agent
 session of its own, their signals, gloo.
 """
 
+import gc
 import os
 import runpy
 import signal
@@ -35,6 +36,8 @@ class Forked:
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
             self.pid = os.fork()
         if self.pid == 0:
+            # A store of torch among the parent's garbage would wait for a thread that has stayed in the parent.
+            gc.freeze()
             code = 70
             try:
                 for number in ASKING:
@@ -44,7 +47,10 @@ class Forked:
                 os.environ.update(variables)
                 warnings.resetwarnings()
                 torch.set_num_threads(1)  # the pool of the parent has no threads behind it here
-                code = work()
+                try:
+                    code = work()
+                except SystemExit as end:
+                    code = end.code if isinstance(end.code, int) else 1
                 sys.stdout.flush()
                 sys.stderr.flush()
             finally:

@@ -29,8 +29,8 @@ def act(run: RunFolder, rank: Rank, signals: Signals, heart: Heartbeat, *, launc
         raise ValueError("an unforeseen value")
     if word == "mistake":
         raise UserError("data.path (nowhere) does not exist; name a folder.")
-    if word == "leave":
-        os._exit(7)
+    if word in ("leave", "go"):
+        os._exit(7 if word == "leave" else 128 + signal.SIGTERM)
     if word in ("SIGKILL", "SIGSTOP"):
         os.kill(os.getpid(), signal.Signals[word])
     with signals.held():

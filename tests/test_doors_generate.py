@@ -192,6 +192,11 @@ def test_the_door_exits_with_2_and_one_sentence(run):
     assert "Traceback" not in done.stderr
 
 
+def test_a_compiled_step_is_refused_where_keys_do_not_stay_in_place(answers, run):
+    with pytest.raises(UserError, match=r"compile \(true\) needs cache=contiguous"):
+        answers(f"run={run}", "prompt=a", "compile=true", "cache=paged")
+
+
 def test_only_free_text_is_quoted():
     typed = ["stop=[a,b]", "stop=a,b", "prompt=it's", "run=a,b", "cache=paged"]
     assert [quoted(word) for word in typed] == ["stop=[a,b]", "stop='a,b'", "prompt='it\\'s'", "run=a,b", "cache=paged"]

@@ -117,6 +117,11 @@ def test_a_signal_to_one_rank_ends_the_run_with_that_signal(launch):
     assert isinstance(error, Terminated)
 
 
+def test_a_rank_that_obeys_a_signal_before_its_first_beat_ends_the_run_with_that_signal(launch):
+    """Its exit code is then all that it says."""
+    assert isinstance(launch({"1": "go"}), Terminated)
+
+
 @pytest.mark.parametrize(
     ("word", "kind", "code", "words"),
     [

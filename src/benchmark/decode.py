@@ -18,7 +18,7 @@ from src.cache.size import bytes_per_token
 from src.errors import UserError
 from src.model.transformer import Transformer
 
-NONE, CONTIGUOUS, GRAPH = "none", "contiguous", "CUDA graph"
+NONE, CONTIGUOUS, COMPILED, GRAPH = "none", "contiguous", "compiled", "CUDA graph"
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Positive = Annotated[int, ">= 1"]
 
@@ -84,7 +84,7 @@ def make_contenders(
     texts = {}
     for batch, ids in prompts.items():
         for precision, network in networks.items():
-            kinds = [CONTIGUOUS, "paged", "concatenated", *([GRAPH] if ids.is_cuda else [])]
+            kinds = [CONTIGUOUS, "paged", "concatenated", *([GRAPH] if ids.is_cuda else [COMPILED] if fuse else [])]
             made = {kind: Cached(network, kind=kind, batch=batch, longest=lengths[-1], fuse=fuse) for kind in kinds}
             _, texts[batch, precision] = made[CONTIGUOUS].run(ids, lengths)
             plain = Recomputed(network, texts=texts[batch, precision], every=every)

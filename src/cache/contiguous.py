@@ -108,7 +108,7 @@ class ContiguousRows:
 
     def start(self, k: Tensor, steps: int) -> None:
         """What all layers of a forward share: whether there is room, and where the new steps go."""
-        check_input(k, self.cache.keys[0], rows=len(self.slots))
+        check_input(k, self.cache.keys[0], rows=self.lengths.shape[0])
         if not recording(self.lengths):
             self.check(steps)
         if not (self.is_even and self.is_range):

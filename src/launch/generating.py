@@ -13,13 +13,15 @@ from src.check.config import check_part, check_settings
 from src.check.signatures import settings_of
 from src.check.targets import check_targets
 from src.errors import UserError
-from src.generation.generator import Generator
+from src.generation.compiled import CompiledStep
+from src.generation.generator import Generator, Step
 from src.generation.graph import GraphedStep
 from src.generation.memory import make_cache
 from src.generation.sampling import Sampler
 from src.launch.build import construct
 from src.launch.completions import read_prompts, show_completions, show_pieces
 from src.launch.text_models import TextModel, open_text_model
+from src.model.transformer import Transformer
 
 Positive = Annotated[int, ">= 1"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -51,6 +53,7 @@ class Options:
     stream: bool | None
     device: Literal["auto", "cpu", "cuda"]
     dtype: Literal["fp32", "bf16"]
+    compile: bool
     cache: Callable[..., Cache] | None
 
     def __post_init__(self) -> None:
@@ -121,7 +124,6 @@ def make_generator(model: TextModel, sampler: Sampler, options: Options) -> Gene
         raise UserError(f"max_length ({max_length}) must be at most {network.max_length}, all that this model can.")
     slots = options.batch_size if options.prompt is None else 1
     cache = options.cache and make_cache(network, options.cache, slots=slots, max_length=max_length)
-    is_static = isinstance(cache, ContiguousCache) and cache.static
     return Generator(
         network,
         codec=model.codec,
@@ -133,5 +135,17 @@ def make_generator(model: TextModel, sampler: Sampler, options: Options) -> Gene
         batch_size=slots,
         prefill_chunk=options.prefill_chunk,
         seed=options.seed,
-        step=GraphedStep(network) if is_static and network.embedding.weight.is_cuda else None,
+        step=make_step(network, cache, fuse=options.compile),
     )
+
+
+def make_step(network: Transformer, cache: Cache | None, *, fuse: bool) -> Step | None:
+    """How a decode step is run; None for the plain call."""
+    is_static = isinstance(cache, ContiguousCache) and cache.static
+    on_gpu = network.embedding.weight.is_cuda
+    if fuse and not (is_static if on_gpu else isinstance(cache, ContiguousCache)):
+        needed = "cache=contiguous cache.static=true" if on_gpu else "cache=contiguous"
+        raise UserError(f"compile (true) needs {needed}, whose keys stay in place; add it, or leave compile out.")
+    if is_static and on_gpu:
+        return GraphedStep(network, fuse=fuse)
+    return CompiledStep(network) if fuse else None

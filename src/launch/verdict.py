@@ -5,7 +5,7 @@ import signal
 from src.errors import Diverged, Pruned, RankFailed, UserError
 from src.launch.watch import Watch, obeyed
 from src.run.heartbeat import Beat, Outcome, read_beats
-from src.run.signals import ending
+from src.run.signals import ASKING, ending
 
 # A worker's exit codes for ends that are no bug; the parent repeats the rank's own sentence.
 KNOWN = {kind.exit_code: kind for kind in (UserError, Diverged, Pruned)}
@@ -31,8 +31,10 @@ def verdict(watch: Watch) -> BaseException | None:
     if spoken := first_word(outcomes):
         return said(*spoken)
     for rank, code in failed.items():
-        if code < 0:
-            return ending(signal.Signals(-code))
+        # A rank may obey a signal before it can say so.
+        number = -code if code < 0 else code - 128
+        if code < 0 or number in ASKING:
+            return ending(signal.Signals(number))
         return RankFailed(f"Rank {rank} ended with exit code {code} and no word; see {log(rank)}.", exit_code=code)
     return None
 
