@@ -8,6 +8,7 @@ from src.benchmark.overhead import BARE, OURS, Fit, compare, make_rows
 from src.callbacks.checkpoint import Checkpoint
 from src.errors import UserError
 from src.launch import overhead
+from src.launch.benchmarking import run_suite
 from src.launch.compose import register_resolvers
 from src.run.manifest import committed
 
@@ -62,3 +63,10 @@ def test_the_ratios_are_of_the_best_and_of_neighbouring_rounds():
     assert ours["over bare %"] == pytest.approx(10)
     assert ours["median over bare %"] == pytest.approx(15)
     assert ours["processor over bare %"] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("typed", ["data.path=/x", "data=demo", "seed=1"])
+def test_a_suite_refuses_what_it_would_ignore(compose, typed):
+    composed = compose("suite=overhead", typed, config_name="benchmark")
+    with pytest.raises(UserError, match=f"{typed} would be ignored by suite=overhead; .*suite.overrides"):
+        run_suite(composed, typed=[typed, "suite.rounds=1"])

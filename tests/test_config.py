@@ -147,3 +147,11 @@ def test_the_run_folder_is_chosen_by_hydra_alone(compose):
 def test_a_secret_of_the_environment_is_never_read(compose):
     with pytest.raises(UserError, match="WANDB_API_KEY"):
         prepared(compose, "tags=['${oc.env:WANDB_API_KEY}']")
+
+
+def test_a_network_to_compile_is_refused_where_no_compiler_is_and_a_batch_job_is_not(compose, monkeypatch):
+    monkeypatch.setenv("CXX", "a-compiler-that-is-not-there")
+    chosen = ["model=transformer_tiny", "data=demo_text", "model.compile=block", "trainer=cpu"]
+    with pytest.raises(UserError, match=r"model\.compile \(block\) needs a C\+\+ compiler"):
+        preflight(compose(*chosen), run_dir="<run folder>")
+    preflight(compose(*chosen, "launcher=sbatch"), run_dir="<run folder>")

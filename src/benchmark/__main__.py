@@ -1,6 +1,7 @@
 """Compare with the plain alternative: `python -m src.benchmark suite=lstm [data.path=...] [suite.<key>=...]`."""
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.launch.door import job, open_door
@@ -12,7 +13,7 @@ def main(composed: DictConfig) -> None:
     """Read the data, run one suite, print its rows."""
     from src.launch.benchmarking import run_suite
 
-    run_suite(composed)
+    run_suite(composed, typed=HydraConfig.get().overrides.task)
 
 
 if __name__ == "__main__":

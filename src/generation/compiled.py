@@ -1,5 +1,8 @@
 """A decode step compiled for a CPU: with few rows, Python and the order of the weights in memory cost the most."""
 
+import io
+from contextlib import redirect_stderr
+
 import torch
 from torch import Tensor, nn
 
@@ -29,8 +32,13 @@ class CompiledStep:
         if not isinstance(rows, ContiguousRows):
             raise ValueError("A compiled step needs cache=contiguous.")
         rows.check(1)
-        # Eight programs is the compiler's limit, one below all kinds of rows with their first sizes.
-        with torch._inductor.config.patch(SETTINGS), torch._dynamo.config.patch(recompile_limit=32):
+        # All kinds of rows with their first sizes are more than the eight programs that torch allows. What the compiler
+        # tried it writes to standard error, a line per product.
+        with (
+            torch._inductor.config.patch(SETTINGS),
+            torch._dynamo.config.patch(recompile_limit=32),
+            redirect_stderr(io.StringIO()),
+        ):
             logits = self.decode(ids, cache=rows, last_only=True)[:, -1]
         rows.count(1)  # compiled code leaves the host's count to the caller
         return logits

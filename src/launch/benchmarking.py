@@ -2,7 +2,9 @@
 
 import inspect
 import json
+import re
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,13 @@ from src.run.environment import describe_environment
 from src.run.files import write_json
 
 
-def run_suite(composed: DictConfig) -> list[dict[str, Any]]:
+def run_suite(composed: DictConfig, *, typed: Sequence[str]) -> list[dict[str, Any]]:
     """Run `suite`, on the parts it takes, if any; print its rows and keep them in outputs/benchmark.
 
-    The file beside them says machine, versions and command.
+    The file beside them says machine, versions and command. typed: the overrides.
+
+    Raises:
+        UserError: no suite, or an override of what the suite does not take.
     """
     config = plain(composed)
     if config.get("suite") is None:
@@ -33,11 +38,16 @@ def run_suite(composed: DictConfig) -> list[dict[str, Any]]:
     suite = construct(config, "suite")
     makers = {"data": lambda: build_data(config), "contenders": lambda: contenders}
     taken = inspect.signature(suite).parameters
+    name = config["suite"]["_target_"].split(".")[2]
+    ignored = [each for each in typed if "data" not in taken and re.match(r"\+*(data|seed)\b", each)]
+    if ignored:
+        instead = " or give it in suite.overrides" if "overrides" in taken else ""
+        raise UserError(f"{ignored[0]} would be ignored by suite={name}; leave it out{instead}.")
     rows = suite(**{name: make() for name, make in makers.items() if name in taken})
     show_rows(rows)
     folder = Path(config["paths"]["output_dir"]) / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{config['suite']['_target_'].split('.')[2]}.json"
+    path = folder / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{name}.json"
     command = " ".join(["python", "-m", "src.benchmark", *sys.argv[1:]])
     write_json(
         path,

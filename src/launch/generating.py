@@ -9,6 +9,7 @@ import torch
 
 from src.cache.contiguous import ContiguousCache
 from src.cache.protocol import Cache
+from src.check.compiler import check_compiler
 from src.check.config import check_part, check_settings
 from src.check.signatures import settings_of
 from src.check.targets import check_targets
@@ -146,6 +147,8 @@ def make_step(network: Transformer, cache: Cache | None, *, fuse: bool) -> Step 
     if fuse and not (is_static if on_gpu else isinstance(cache, ContiguousCache)):
         needed = "cache=contiguous cache.static=true" if on_gpu else "cache=contiguous"
         raise UserError(f"compile (true) needs {needed}, whose keys stay in place; add it, or leave compile out.")
+    if fuse:
+        check_compiler("compile (true)")
     if is_static and on_gpu:
         return GraphedStep(network, fuse=fuse)
     return CompiledStep(network) if fuse else None

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from src.check.compiler import check_compiler
 from src.check.config import check_config
 from src.check.environment import check_environment
+from src.check.facts import ask
 from src.check.hardware import Hardware, choose_precision, probe
 from src.check.rules import check_rules
 from src.check.rules_launcher import hardware_of_job
@@ -59,6 +61,8 @@ def examine(composed: DictConfig, *, run_dir: str, elsewhere: bool = False) -> t
         from src.launch.plan import attention_line
 
         attention_line(config, network)
+        if ask(config, "model.compile", "none") != "none":
+            check_compiler(f"model.compile ({config['model']['compile']})")
     if config["init_from"] is not None:
         from src.launch.starting import check_start
 
