@@ -75,11 +75,13 @@ def test_greedy_text_is_that_of_no_cache(network, name):
     assert generate(network, cache_of(network, name, slots=3)) == expected
 
 
+@pytest.mark.parametrize("fuse", [False, True])
 @pytest.mark.parametrize("slots", [1, 3])
-def test_greedy_text_through_a_captured_step_is_that_of_no_cache(network, slots):
+def test_greedy_text_through_a_captured_step_is_that_of_no_cache(network, slots, fuse):
     """Rows come and go, so the step is captured several times over one cache."""
     cache = cache_of(network, "static", slots=slots)
-    assert generate(network, cache, step=GraphedStep(network), slots=slots) == generate(network, None, slots=1)
+    step = GraphedStep(network, fuse=fuse)
+    assert generate(network, cache, step=step, slots=slots) == generate(network, None, slots=1)
 
 
 @pytest.mark.parametrize("fuse", [False, True])

@@ -12,6 +12,7 @@ from src.cache.protocol import Rows
 # Weights become constants of the program: they are packed once in the order in which the matrix unit reads them, and
 # the compiler's own products are tried against the library's. Given to torch.compile itself, freezing has no effect.
 SETTINGS = {"freezing": True, "max_autotune": True, "autotune_num_choices_displayed": 0}
+PROGRAMS = 32  # torch allows eight, fewer than there are kinds and numbers of rows
 
 
 class CompiledStep:
@@ -32,11 +33,10 @@ class CompiledStep:
         if not isinstance(rows, ContiguousRows):
             raise ValueError("A compiled step needs cache=contiguous.")
         rows.check(1)
-        # All kinds of rows with their first sizes are more than the eight programs that torch allows. What the compiler
-        # tried it writes to standard error, a line per product.
+        # What the compiler tried it writes to standard error, a line per product.
         with (
             torch._inductor.config.patch(SETTINGS),
-            torch._dynamo.config.patch(recompile_limit=32),
+            torch._dynamo.config.patch(recompile_limit=PROGRAMS),
             redirect_stderr(io.StringIO()),
         ):
             logits = self.decode(ids, cache=rows, last_only=True)[:, -1]

@@ -1,10 +1,13 @@
 """A decode step as one CUDA graph: at batch 1, launching hundreds of small kernels costs more than the work in them."""
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from src.cache.contiguous import ContiguousRows
 from src.cache.protocol import Rows
+from src.generation.compiled import PROGRAMS
 
 WARM_UP = 3  # forwards before the capture: libraries choose their kernels, a compiler compiles
 
@@ -45,7 +48,8 @@ class GraphedStep:
         self.rows, self.ids = rows, ids.clone()
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        programs = torch._dynamo.config.patch(recompile_limit=PROGRAMS) if self.fuse else nullcontext()
+        with torch.cuda.stream(side), programs:
             for _ in range(WARM_UP):
                 self.decode(self.ids, cache=rows, last_only=True)
                 if self.fuse:
