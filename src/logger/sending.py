@@ -122,7 +122,9 @@ def follow(path: Path) -> Iterator[tuple[Event, int]]:
     place = 0
     while True:
         closed = closes(LOOK if place else 0.0)  # asked first: what was written last is still read
-        data = path.read_bytes()[place:]
+        with open(path, "rb") as record:
+            record.seek(place)
+            data = record.read()
         whole = data[: data.rfind(b"\n") + 1]
         for line in whole.splitlines(keepends=True):
             place += len(line)
