@@ -1,4 +1,4 @@
-"""On a real Slurm of one node: two processes, a preemption, the next turn, and a sweep whose jobs end in three ways."""
+"""On a real Slurm of one node: two processes, a preemption, the next turn, sweeps whose jobs or drivers end early."""
 
 import csv
 import json
@@ -126,6 +126,7 @@ def test_a_sweep_tells_how_each_of_its_jobs_ended(slurm, train, tmp_path):
         ("killed", 1),
     ]
     assert "val/loss" in json.loads((sweep / "0" / "result.json").read_text())
+    assert "Training diverged" in (sweep / "1" / "report.html").read_text()
 
 
 def test_the_jobs_of_a_killed_driver_go_on_and_the_next_one_waits_for_them(slurm, train, tmp_path):
@@ -143,3 +144,25 @@ def test_the_jobs_of_a_killed_driver_go_on_and_the_next_one_waits_for_them(slurm
     assert [record.state for record in read_jobs(sweep).values()] == ["finished"] * 2
     assert [json.loads((sweep / str(n) / "status.json").read_text())["attempt"] for n in range(2)] == [1, 1]
     assert [(sweep / n / "job_id.txt").read_text() for n in "01"] == before
+
+
+def test_a_search_goes_on_where_its_killed_driver_left_it(slurm, train, tmp_path):
+    """The trial that was running is waited for, told to the study, and followed by those that are missing."""
+    sweep = tmp_path / "sweep"
+    words = ["hparams_search=bilstm_random", "hydra.sweeper.space={optimizer.lr: 'log(1e-3, 1e-2)'}"]
+    words += ["hydra.sweeper.n_trials=3", "hydra.launcher.parallel=1"]
+    words += [f"hydra.sweep.dir={sweep}", f"paths.output_dir={tmp_path}"]
+    first = train(*words, sweep=True)
+    until((sweep / "1" / "job_id.txt").exists, of=first)
+    first.kill()
+    first.communicate()
+    second = train(*words, "resume=auto", sweep=True)
+    _output, errors = second.communicate(timeout=120)
+    assert second.returncode == 0, errors
+    records = read_jobs(sweep)
+    assert [(number, record.state) for number, record in records.items()] == [(n, "finished") for n in range(3)]
+    assert [json.loads((sweep / str(n) / "status.json").read_text())["attempt"] for n in range(3)] == [1, 1, 1]
+    assert len({(sweep / str(n) / "job_id.txt").read_text() for n in range(3)}) == 3
+    scores = {str(n): scores_of(sweep / str(n))["val/loss"] for n in range(3)}
+    with open(sweep / "summary.csv", newline="") as file:
+        assert {row["job"]: float(row["val/loss"]) for row in csv.DictReader(file)} == pytest.approx(scores)

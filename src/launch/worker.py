@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import traceback
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import Any
 
 from src.check.global_batch import count_devices
@@ -76,12 +76,15 @@ def work(run: RunFolder, rank: Rank, signals: Signals, heart: Heartbeat, *, laun
     from src.callbacks.pulse import Pulse
     from src.callbacks.same_config import SameConfig
     from src.launch.training import conclude, train
+    from src.report.run import reported_if_failed
 
     process = Process(rank=rank, signals=signals, worker=True, callbacks=(SameConfig(sha256), Pulse(heart)))
     keeps = rank.first and not launched
-    if keeps:
-        run = RunFolder.claim(run.path, resume=True)
-    with recording(run) if keeps else nullcontext():
+    with ExitStack() as keeping:
+        if keeps:
+            run = RunFolder.claim(run.path, resume=True)
+            keeping.enter_context(reported_if_failed(run.path))
+            keeping.enter_context(recording(run))
         try:
             train(config, run, process)
         except Exception as error:
