@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 IMDB = ROOT.parent / "shared" / "data" / "imdb"  # a local copy of stanfordnlp/imdb, where there is one
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
+TEMPORARY = tempfile.TemporaryDirectory(prefix="notebook-")  # what a notebook writes goes with its kernel
 # Lightning and torch speak of things that a page of ten batches need not care about.
 warnings.filterwarnings("ignore", module=r"lightning|torch")
 warnings.filterwarnings("ignore", message="IProgress not found")  # of tqdm, whose bars nobody needs here
@@ -55,7 +56,7 @@ def agree(name: str, one: object, other: object, *, tolerance: float) -> None:
 
 def train(*overrides: str) -> Path:
     """Run `python -m src.train` with these overrides as a reader would type them; returns its run folder."""
-    folder = Path(tempfile.mkdtemp(prefix="notebook-")) / "run"
+    folder = Path(tempfile.mkdtemp(dir=TEMPORARY.name)) / "run"
     command = [sys.executable, "-m", "src.train", *overrides, f"hydra.run.dir={folder}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -71,7 +72,7 @@ def compose(*overrides: str, door: str = "train") -> Any:
     from src.launch.compose import CONFIG_FOLDER, register_resolvers
 
     register_resolvers()
-    outputs = tempfile.mkdtemp(prefix="notebook-")
+    outputs = tempfile.mkdtemp(dir=TEMPORARY.name)
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         return hydra_compose(door, overrides=[*overrides, f"paths.output_dir={outputs}"])
 

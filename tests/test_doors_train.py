@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import importlib.metadata
 import json
 import signal
 import subprocess
@@ -61,7 +62,7 @@ def test_metrics_csv_holds_train_and_val_of_every_epoch(finished_run):
 def test_the_environment_names_versions_seed_and_data(finished_run):
     environment = json.loads((finished_run / "env.json").read_text())
     assert environment["seed"] == 0
-    assert environment["versions"]["torch"] == torch.__version__
+    assert environment["versions"]["torch"] == importlib.metadata.version("torch")
     assert environment["data"]["sizes"] == {"train": 320, "val": 40, "test": 40}
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.metadata
 import json
 import math
 import os
@@ -50,7 +51,7 @@ def test_a_saved_state_is_loaded_equal_and_its_manifest_tells_the_truth(tmp_path
     manifest = json.loads((path.parent / "manifest.json").read_text())
     assert manifest["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert manifest["bytes"] == path.stat().st_size
-    assert manifest["versions"]["torch"] == torch.__version__
+    assert manifest["versions"]["torch"] == importlib.metadata.version("torch")
     known = {key: manifest[key] for key in ("step", "epoch", "scores", "config_sha256", "data", "path")}
     assert known == {
         "step": 1234, "epoch": 123, "scores": {"val/loss": 0.5}, "config_sha256": "cd", "data": {"sha256": "ab"},

@@ -64,11 +64,11 @@ class Agent(LocalElasticAgent):
             return super()._monitor_workers(worker_group)
         return RunResult(state=WorkerState.HEALTHY)
 
-    def _shutdown(self, death_sig: signal.Signals = signal.SIGTERM, timeout: int = 30) -> None:
+    def _shutdown(self, *how: Any, **options: Any) -> None:  # a signal; since torch 2.12 also a timeout
         # Reached with living ranks only by an exception of the launcher itself, as a second Ctrl-C is.
         pids, codes = self._processes()
         self.watch.kill({rank: pid for rank, pid in pids.items() if codes[rank] is None})
-        super()._shutdown(death_sig, timeout)
+        super()._shutdown(*how, **options)
 
     def _processes(self) -> tuple[dict[int, int], dict[int, int | None]]:
         """pid and exit code by rank; none before they are started."""
