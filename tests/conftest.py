@@ -12,6 +12,14 @@ import src  # noqa: F401  first: what it sets only counts before torch is import
 ROOT = Path(__file__).parents[1]
 IMDB = ROOT.parent / "shared" / "data" / "imdb"
 
+
+def pytest_configure(config):
+    """A machine with GPUs tests what one without does; theirs is `pytest -m gpu`."""
+    chosen = config.getoption("markexpr")
+    if "gpu" not in chosen or "not gpu" in chosen:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 # A run that takes seconds: a slice of the demo corpus and a small network.
 SMALL = [
     "data=demo",

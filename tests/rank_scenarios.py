@@ -6,7 +6,6 @@ Batches of 12 rows over all ranks, so that 1, 2, 3, 4 and 6 processes train the 
 import multiprocessing
 import multiprocessing.connection
 import os
-import socket
 import subprocess
 import sys
 from functools import partial
@@ -24,6 +23,7 @@ from src.data.module import Reviews
 from src.data.sampler import Readers
 from src.data.texts import Texts
 from src.data.word_blocks import WordBlocks
+from src.launch.meeting import Loopback
 from src.model.bilstm import BiLSTM
 from src.model.recurrent_lm import RecurrentLanguageModel
 from src.model.transformer import Transformer
@@ -217,6 +217,7 @@ def start(folder, world, *names):
 def work(folder, rank, world, port, names):
     """One rank, as torch's elastic launcher would have set it up; it ends with its parent."""
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "ranks", "GROUP_RANK": 0}
+    where |= {"TORCHELASTIC_USE_AGENT_STORE": True}
     who = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
     os.environ.update({name: str(value) for name, value in (where | who).items()})
     torch.save({name: SCENARIOS[name](folder, world) for name in names}, folder / f"rank-{rank}.pt")
@@ -225,9 +226,8 @@ def work(folder, rank, world, port, names):
 
 def main(place, size, *names):
     """Fork the ranks, so that torch is imported once; the first one that fails ends the others."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    meeting = Loopback("ranks")  # a port that was free a moment ago may be another process's by now
+    port = meeting.next_rendezvous().bootstrap_store_info.master_port
     fork, world = multiprocessing.get_context("fork"), int(size)
     ranks = [
         fork.Process(target=work, args=(Path(place), rank, world, port, names or SCENARIOS), daemon=True)
