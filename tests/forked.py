@@ -26,8 +26,8 @@ from src.run.heartbeat import read_beats
 from src.run.signals import ASKING
 from src.sweep import pool
 
-# In a build of torch for GPUs the first fake tensor, as torch.compile makes them, pretends a GPU; the next backward starts
-# a thread for it, and from then on torch refuses backward in every fork of this process.
+# In a build of torch for GPUs the first fake tensor, as torch.compile makes them, pretends a GPU; the next backward
+# starts a thread for it, and from then on torch refuses backward in every fork of this process.
 torch._C._ensureCUDADeviceGuardSet = lambda: None
 
 
