@@ -3,6 +3,7 @@
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from src.errors import UserError
 from src.launch.door import job, open_door
 
 
@@ -12,6 +13,7 @@ def main(options: DictConfig) -> None:
     """Read the run's own config, load its best weights, measure one split; for another threshold on val, none of it."""
     given = OmegaConf.to_container(options)
     assert isinstance(given, dict)
+    check_again(given["again"], split=given["split"])
     threshold, run, data_path = given.get("threshold"), given["run"], given["data_path"]
     if threshold is not None and given["split"] == "val":
         from src.launch.choosing import choose_again
@@ -21,6 +23,16 @@ def main(options: DictConfig) -> None:
         from src.launch.remeasuring import remeasure
 
         remeasure(run_name=run, split=given["split"], again=given["again"], data_path=data_path, threshold=threshold)
+
+
+def check_again(again: object, *, split: object) -> None:
+    """Raises UserError for what is neither true nor false, and for a second look at anything but test."""
+    if not isinstance(again, bool):
+        raise UserError(f"again ({again}) must be true or false.")
+    if again and split == "val":
+        raise UserError(
+            "again (true) has no effect on split=val, which is free to measure; leave it out."
+        )
 
 
 if __name__ == "__main__":

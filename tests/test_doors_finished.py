@@ -61,6 +61,22 @@ def test_a_second_look_at_test_needs_again_and_is_marked(run):
     assert json.loads(lines[-1])["metrics"]["test_at_threshold/cost"] == result["test_at_threshold/cost"] == cost
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["split=test", "again=no"], "again (no) must be true or false."),
+        (["split=test", "again=maybe"], "again (maybe) must be true or false."),
+        (["split=val", "again=true"], "again (true) has no effect on split=val"),
+    ],
+)
+def test_again_is_true_or_false_and_only_for_test(run, arguments, words):
+    ledger = (run / "test_ledger.jsonl").read_text()
+    refused = door("evaluate", f"run={run}", *arguments)
+    assert refused.returncode == 2
+    assert words in refused.stderr
+    assert (run / "test_ledger.jsonl").read_text() == ledger
+
+
 def test_evaluate_refuses_other_data_than_the_run_was_trained_on(run):
     config = run / "config.yaml"
     config.write_text(config.read_text().replace("num_reviews: 400", "num_reviews: 402"))
