@@ -30,9 +30,7 @@ def check_again(again: object, *, split: object) -> None:
     if not isinstance(again, bool):
         raise UserError(f"again ({again}) must be true or false.")
     if again and split == "val":
-        raise UserError(
-            "again (true) has no effect on split=val, which is free to measure; leave it out."
-        )
+        raise UserError("again (true) has no effect on split=val, which is free to measure; leave it out.")
 
 
 if __name__ == "__main__":
