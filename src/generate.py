@@ -26,4 +26,4 @@ def quoted(argument: str) -> str:
 
 if __name__ == "__main__":
     sys.argv[1:] = map(quoted, sys.argv[1:])
-    open_door(main, config_name="generate")
+    open_door(main, config_name="generate", only_prints=True)

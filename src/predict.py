@@ -21,4 +21,4 @@ def main(options: DictConfig) -> None:
 if __name__ == "__main__":
     # Hydra takes any threshold=... for a choice of the group conf/threshold, which only training has.
     sys.argv[1:] = quote_free_text(rename(sys.argv[1:], key="threshold", to="cut"), keys=("text", "file"))
-    open_door(main, config_name="predict")
+    open_door(main, config_name="predict", only_prints=True)

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import door
+from tests.conftest import ROOT, SMALL, door
 
 
 @pytest.fixture
@@ -157,3 +159,17 @@ def test_report_writes_the_page_again(run):
     done = door("report", str(run))
     assert done.returncode == 0, done.stderr
     assert (run / "report.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "check"])
+def test_a_reader_who_leaves_ends_no_work_and_gives_no_traceback(run, tmp_path, name):
+    new = [*SMALL, f"paths.output_dir={tmp_path}", f"hydra.run.dir={tmp_path}/new"]
+    arguments = {"train": new, "check": new, "evaluate": [f"run={run}"], "predict": [f"run={run}", "text=good"]}
+    command = [sys.executable, "-m", f"src.{name}", *arguments[name]]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0, said
+    assert "Error" not in said
+    if name == "train":
+        assert json.loads((tmp_path / "new" / "status.json").read_text())["state"] == "finished"

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from src.errors import Diverged, Pruned, RankFailed, UserError
 from src.launch.compose import CONFIG_FOLDER, register_resolvers
 from src.launch.explain import explain
+from src.launch.terminal import outlive_readers
 from src.run.status import exit_code, is_out_of_memory, killed_by
 
 
@@ -40,8 +41,12 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     return run
 
 
-def open_door(main: Callable[[], object], *, config_name: str) -> NoReturn:
-    """Run a Hydra main function and exit: 0 done, 2 user error, 3 diverged, 4 no memory, 130/143 signals, 1 a bug."""
+def open_door(main: Callable[[], object], *, config_name: str, only_prints: bool = False) -> NoReturn:
+    """Run a Hydra main function and exit: 0 done, 2 user error, 3 diverged, 4 no memory, 130/143 signals, 1 a bug.
+
+    only_prints: nothing is left to be done when nobody reads the answers any more.
+    """
+    outlive_readers(ends=only_prints)
     # Hydra then raises what it would otherwise print and turn into exit code 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     register_resolvers()

@@ -20,6 +20,7 @@ from src.errors import UserError
 from src.launch.environment import die_with, prepare
 from src.launch.outputs import logged
 from src.launch.rank import Process, Rank, current_rank, launcher_pid, started_by_srun
+from src.launch.terminal import outlive_readers
 from src.launch.slurm.allocation import check_allocation
 from src.launch.verdict import first_word, hangs, said
 from src.launch.watch import timeout_of
@@ -39,6 +40,7 @@ PATIENCE = 2.0
 
 def main(arguments: list[str]) -> int:
     """Train as one rank; returns the exit code."""
+    outlive_readers(ends=False)
     with listen(insist=False) as signals:
         if len(arguments) != 1:
             print("Give one run folder: python -m src.launch.worker <run folder>.", file=sys.stderr)
