@@ -20,8 +20,8 @@ from src.errors import UserError
 from src.launch.environment import die_with, prepare
 from src.launch.outputs import logged
 from src.launch.rank import Process, Rank, current_rank, launcher_pid, started_by_srun
-from src.launch.terminal import outlive_readers
 from src.launch.slurm.allocation import check_allocation
+from src.launch.terminal import outlive_readers
 from src.launch.verdict import first_word, hangs, said
 from src.launch.watch import timeout_of
 from src.run.folder import RunFolder
