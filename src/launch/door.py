@@ -15,6 +15,7 @@ from src.errors import Diverged, Pruned, RankFailed, UserError
 from src.launch.compose import CONFIG_FOLDER, register_resolvers
 from src.launch.explain import explain
 from src.launch.terminal import outlive_readers
+from src.run.signals import listen
 from src.run.status import exit_code, is_out_of_memory, killed_by
 
 
@@ -32,7 +33,8 @@ def job(function: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     @functools.wraps(function)
     def run(config: DictConfig) -> Any:
         try:
-            return function(config)
+            with listen():
+                return function(config)
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise

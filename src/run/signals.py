@@ -36,7 +36,7 @@ def ending(received: signal.Signals) -> Terminated | Interrupted:
 
 
 class Signals:
-    """What this process was asked: `received` is the first of the four signals, None so far.
+    """What this process was asked: `received` is the first of the four signals, None so far; `obeyed`: it was raised.
 
     A signal raises at once (Terminated, KeyboardInterrupt) while the run prepares. Inside `held()` it is only noted,
     because ranks must save the same step and a collective that one of them leaves never ends; `look()` then obeys.
@@ -45,6 +45,7 @@ class Signals:
     def __init__(self, *, insist: bool) -> None:
         self.received: signal.Signals | None = None
         self.insist = insist
+        self.obeyed = False
         self._held = False
 
     @contextmanager
@@ -74,6 +75,7 @@ class Signals:
         if number == signal.SIGINT and not first and self.insist:
             raise KeyboardInterrupt
         if first and not self._held:
+            self.obeyed = True
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated(signal.Signals(number))
 
 
@@ -93,6 +95,11 @@ def listen(*, insist: bool = True) -> Iterator[Signals]:
                 before[number] = signal.signal(number, signals.note)
     try:
         yield signals
+    except Exception as error:
+        if signals.obeyed and signals.received is not None:
+            # Half of an import that a signal ended, NumPy's for one, fails with errors of its own.
+            raise ending(signals.received) from error
+        raise
     finally:
         _restore(before)
 
