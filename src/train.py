@@ -68,10 +68,11 @@ def remove_if_empty(folder: Path) -> None:
 def start() -> None:
     """Call Hydra with the command of the sweep that is to be continued, if that is what was typed."""
     from src.launch.sweeping.choices import check_choices
-    from src.launch.sweeping.continuing import sweep_command
+    from src.launch.sweeping.continuing import MULTIRUN, sweep_command
 
     check_choices(sys.argv[1:])
-    sys.argv[1:] = sweep_command(sys.argv[1:])
+    # Hydra reads no settings behind an option that stands between them.
+    sys.argv[1:] = sorted(sweep_command(sys.argv[1:]), key=lambda typed: typed not in MULTIRUN)
     main()
 
 

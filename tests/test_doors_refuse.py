@@ -54,6 +54,28 @@ def test_a_missing_label_column_is_named_with_the_columns_there_are(tmp_path):
         assert word in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "typed"),
+    [
+        ("train", "hydra.run.dir=/proc/x/y"),
+        ("check", "hydra.run.dir=/dev/null"),
+        ("train", "paths.output_dir=/etc/hostname"),
+    ],
+)
+def test_a_run_folder_that_cannot_be_made_is_answered_in_a_sentence(name, typed):
+    done = door(name, *SMALL, typed)
+    assert done.returncode == 2
+    assert "cannot be made a folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_sweep_may_have_its_option_between_the_settings(tmp_path):
+    done = door("train", "data=demo", "-m", "optimizer.lr=abc,def", f"paths.output_dir={tmp_path}")
+    assert done.returncode == 2
+    assert "optimizer.lr (abc)" in done.stderr
+    assert "usage" not in done.stderr
+
+
 def test_a_refused_command_leaves_no_run_folder(tmp_path):
     door("train", "optimizer.lr=abc", f"paths.output_dir={tmp_path}")
     assert not list(tmp_path.glob("train/*"))

@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from traceback import extract_tb
 from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
@@ -58,8 +59,18 @@ def open_door(main: Callable[[], object], *, config_name: str, only_prints: bool
     except Failed as failed:
         close(failed.cause, config_name=config_name)
     except BaseException as error:
-        close(error, config_name=config_name)
+        close(unmade_folder(error) or error, config_name=config_name)
     sys.exit(0)
+
+
+def unmade_folder(error: BaseException) -> UserError | None:
+    """What Hydra says when it cannot make the folder of a run, which it does before our part begins."""
+    if not isinstance(error, OSError) or is_full(error) or extract_tb(error.__traceback__)[-1].name != "mkdir":
+        return None
+    return UserError(
+        f"{error.filename} cannot be made a folder: {error.strerror}. hydra.run.dir (hydra.sweep.dir of a sweep), or "
+        "paths.output_dir above it, must name one that can; choose another."
+    )
 
 
 def refuse_hydra_targets(arguments: list[str]) -> None:
