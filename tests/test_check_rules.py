@@ -105,6 +105,8 @@ CASES: list[tuple[dict[str, bool], dict[str, Any], str]] = [
     (GPU, {"trainer.devices": [3]}, ""),
     (CPU, {"trainer.num_nodes": 2}, "trainer.num_nodes"),
     (CPU, {"trainer.max_epochs": -1}, "trainer.max_epochs"),
+    (CPU, {"trainer.max_epochs": 0}, "trainer.max_epochs (0)"),
+    (CPU, {"trainer.max_steps": 0}, "trainer.max_steps (0)"),
     (CPU, {"trainer.max_epochs": None}, "trainer.max_epochs"),
     (CPU, {"trainer.max_epochs": -1, "trainer.max_steps": 10}, ""),
     (CPU, {"trainer.min_epochs": 9}, "trainer.min_epochs"),

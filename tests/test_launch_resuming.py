@@ -137,6 +137,24 @@ def test_auto_starts_where_nothing_is_and_must_does_not(train, tmp_path):
     assert "\n0,1.0\n" not in folder.metrics.read_text()
 
 
+def test_auto_starts_with_another_config_where_nothing_was_trained(compose, run):
+    """As where the first command was refused only when its data was read."""
+    shutil.rmtree(run / "checkpoints")
+    (run / "status.json").write_text(json.dumps({**json.loads((run / "status.json").read_text()), "state": "failed"}))
+    config = preflight(compose(*SMALL, "optimizer.lr=0.5", "resume=auto"), run_dir=str(run))
+    opened = resuming.open(config, run)
+    opened.run.release()
+    assert (opened.finished, opened.config["optimizer"]["lr"]) == (False, 0.5)
+
+
+@pytest.mark.parametrize("typed", ["trainer.max_epochs=1", "trainer.max_steps=4"])
+def test_a_run_does_not_become_shorter_than_it_is(train, run, typed):
+    before = files(run)
+    with pytest.raises(UserError, match=rf"{typed.replace('=', ' .')}. ends before .*/run, which"):
+        train("elsewhere", f"resume={run}", typed, small=False)
+    assert files(run) == before
+
+
 def test_a_word_that_is_no_mode_and_no_run_is_answered_with_both(compose, run):
     with pytest.raises(UserError, match=r"never, auto, must or a run folder: .*atuo"):
         resuming.base_config(compose("resume=atuo", f"paths.output_dir={run}"), typed=["resume=atuo"], folder=run)

@@ -59,6 +59,9 @@ def test_what_is_not_an_axis_stays_as_it_was_typed():
         (["resume=auto,must"], r"resume=auto,must: a sweep has one resume"),
         (["hparams_search=a,b"], r"a sweep has one hparams_search"),
         (["seed=1,2", "seed=3"], r"seed=3 is typed twice"),
+        (["seed=1,2", "seed=3,4"], r"seed=3,4: seed has several values already"),
+        (["optimizer.lr=1,2", "++optimizer.lr=3,4"], r"optimizer.lr has several values already"),
+        (["optimizer.lr=1,2", "++optimizer.lr=3"], r"optimizer.lr=3 is typed twice"),
         (["dry_run=yes"], r"dry_run \(yes\) must be true or false"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import time
 
@@ -15,6 +16,7 @@ from tests.forked import parent, start
 SMALL = ["data=demo", "data.reader.num_reviews=200", "data.batch_size=16", "model.width=8", "model.hidden=8"]
 SMALL += ["trainer.accelerator=cpu", "precision=fp32", "trainer.max_epochs=2"]
 # Long enough to be met in the middle, and saved often enough to lose little.
+TEXTS = (".json", ".jsonl", ".html", ".csv", ".yaml", ".txt", ".log")
 LONG = [word for word in SMALL if "max_epochs" not in word]
 LONG += ["trainer.max_epochs=6", "callbacks.early_stopping=null", "callbacks.checkpoint.every_steps=10"]
 
@@ -196,6 +198,16 @@ def test_a_dry_run_lists_the_jobs_and_writes_nothing(tmp_path):
     assert code == 0, said
     assert [line for line in said.splitlines() if line.startswith("job")][3] == "job 3 of 4: optimizer.lr=0.01 seed=2"
     assert [path.name for path in tmp_path.iterdir()] == ["terminal.txt"]
+
+
+def test_no_file_of_a_sweep_has_a_secret_that_was_a_value_of_an_axis(tmp_path):
+    password = secrets.token_hex(8)  # env.json holds what is not committed, of this file too
+    tags = f"tags=[https://u:{password}@h/a],[plain]"
+    code, said = run(tmp_path, *SMALL, "trainer.max_epochs=1", tags, "test=false")
+    assert code == 0, said
+    texts = {path: path.read_text() for path in sweep_of(tmp_path).rglob("*") if path.suffix in TEXTS}
+    assert {"sweep.json", "report.html", "jobs.jsonl", "summary.csv"} <= {path.name for path in texts}
+    assert [path for path, text in texts.items() if password in text] == []
 
 
 def test_a_glob_is_an_axis_of_all_choices_of_its_group(tmp_path):

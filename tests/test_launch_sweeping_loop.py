@@ -112,6 +112,19 @@ def test_after_more_failures_than_allowed_no_job_is_started(tmp_path, written, a
     assert pool.running == []
 
 
+def test_a_failure_whose_retry_finished_is_none_and_those_before_a_retry_do_not_count_as_new(tmp_path, written):
+    with pytest.raises(RankFailed):
+        loop(tmp_path, Script({0: failing(1), 1: failing(1)}), count=2, max_failures=1).run()
+    todo = [
+        Asked(Job(number=number, folder=tmp_path / str(place), overrides=(f"seed={place}",)))
+        for number, place in ((2, 0), (3, 1))
+    ]
+    source = GridSource(iter(todo), total=4, objectives={"val/loss": "minimize"})
+    pool = Script({})
+    Loop(tmp_path, source, pool, signals=Signals(insist=False), objectives=["val/loss"], max_failures=0).run()
+    assert pool.started == [2, 3]
+
+
 def test_a_signal_is_passed_on_once_and_no_job_is_started_after_it(tmp_path, written):
     signals = Signals(insist=False)
 

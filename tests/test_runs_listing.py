@@ -153,6 +153,18 @@ def test_without_a_filter_all_are_listed_newest_first_with_all_they_measured(out
         }
 
 
+def test_runs_that_diverged_have_no_place_in_an_order_and_their_json_is_json(tmp_path, capsys):
+    for number, value in enumerate(["0.3", "NaN", "0.1", "0.2", "NaN", "0.5"]):
+        run = tmp_path / "train" / f"run{number}"
+        run.mkdir(parents=True)
+        write_json(run / "status.json", {"state": "finished", "started": f"2026-11-0{number + 1}T00:00:00+00:00"})
+        (run / "result.json").write_text(f'{{"val/loss": {value}}}')
+    for sign in ("", "-"):
+        rows, _ = ls(capsys, f"sort={sign}val/loss", "columns=val/loss", f"root={tmp_path}")
+        values = [row["val/loss"] for row in rows]
+        assert values == [*sorted([0.1, 0.2, 0.3, 0.5], reverse=bool(sign)), None, None]
+
+
 @pytest.mark.parametrize("key", ["val/loss", "optimizer.lr", "model"])
 def test_rows_are_sorted_up_or_down_and_runs_without_a_value_come_last(outputs, capsys, key):
     for sign in ("", "-"):

@@ -57,6 +57,9 @@ def one_device(config: dict[str, Any], facts: Facts) -> str | None:
 def training_ends(config: dict[str, Any], facts: Facts) -> str | None:
     """The schedule needs a last step, so a time limit alone is not enough."""
     epochs, steps = ask(config, "trainer.max_epochs"), ask(config, "trainer.max_steps", -1)
+    for name, most in (("epochs", epochs), ("steps", steps)):
+        if most == 0:
+            return f"trainer.max_{name} (0) must be at least 1: a run without a step would only spend its test split."
     if epochs in (-1, None) and steps == -1:
         shown = "null" if epochs is None else epochs
         return f"trainer.max_epochs ({shown}) and trainer.max_steps (-1) both say without end; give one of them."

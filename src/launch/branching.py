@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
-from src.launch.differences import LEGAL, find_changes
+from src.launch.differences import LEGAL, check_length, find_changes
 from src.launch.joining import GROUPS, WAYS, find_saved, join, moved
 from src.run.files import read_json, short_id
 from src.run.folder import RunFolder
@@ -123,11 +123,7 @@ def find_beginning(config: dict[str, Any], run: RunFolder) -> Manifest | None:
 
     origin, _ = _origin_of(config)
     start = find_start(origin)
-    epochs, steps = config["trainer"]["max_epochs"], config["trainer"]["max_steps"]
-    if epochs not in (None, -1) and start.epoch >= epochs:
-        raise UserError(f"trainer.max_epochs ({epochs}) ends before {origin}, which is in epoch {start.epoch + 1}.")
-    if steps != -1 and start.step > steps:
-        raise UserError(f"trainer.max_steps ({steps}) ends before {origin}, which has taken {start.step} steps.")
+    check_length(config, start, place=str(origin))
     return start
 
 

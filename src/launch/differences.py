@@ -7,6 +7,7 @@ from typing import Any
 from src.check.global_batch import readers
 from src.errors import UserError
 from src.launch.settings import THRESHOLD
+from src.run.manifest import Manifest
 from src.run.secrets import find_secrets, redact
 
 # What a run may go on with changed, if that is said.
@@ -55,6 +56,19 @@ def find_changes(
             f"{new}, in another order. Set data.batch_size ({config['data']['batch_size']}) accordingly."
         )
     return changed
+
+
+def check_length(config: dict[str, Any], start: Manifest, *, place: str) -> None:
+    """Refuse to go on from a checkpoint that lies behind the end of the run.
+
+    Raises:
+        UserError: naming both.
+    """
+    epochs, steps = config["trainer"]["max_epochs"], config["trainer"]["max_steps"]
+    if epochs not in (None, -1) and start.epoch >= epochs:
+        raise UserError(f"trainer.max_epochs ({epochs}) ends before {place}, which is in epoch {start.epoch + 1}.")
+    if steps != -1 and start.step > steps:
+        raise UserError(f"trainer.max_steps ({steps}) ends before {place}, which has taken {start.step} steps.")
 
 
 def what_ends(config: dict[str, Any]) -> str:

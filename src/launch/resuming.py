@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from src.errors import UserError
-from src.launch.differences import differing_facts, find_changes
+from src.launch.differences import check_length, differing_facts, find_changes
 from src.launch.joining import find_saved, join, moved
 from src.run.files import read_json
 from src.run.folder import RunFolder
@@ -71,15 +71,18 @@ def open(config: dict[str, Any], folder: Path) -> Opened:
     if mode == NEVER:
         return Opened(_claim(config, run, resume=False), config, finished=False)
     finished = (read_json(run.status) or {}).get("state") in (FINISHED, PRUNED)
-    if find_last(run.checkpoints) is None and mode != AUTO and not finished:
+    last = find_last(run.checkpoints)
+    if last is None and mode != AUTO and not finished:
         raise UserError(
             f"resume ({mode}) found no checkpoint in {folder}. Use resume=auto to start where there is nothing to "
             "continue, or name the folder of a run that was trained for a while."
         )
     saved = read_config(folder)
-    if saved:
+    if saved and (finished or last is not None):
         saved = moved(saved, saved["paths"]["run_dir"], config["paths"]["run_dir"])
         changed = find_changes(saved, config, named=config["resume_changes"], place=str(folder))
+        if last is not None:
+            check_length(config, last, place=str(folder))
         config = _kept(saved, config)
         _check_reader(config, run)
         if finished and not changed:

@@ -89,10 +89,15 @@ def order(records: list[RunRecord], key: str, *, known: Sequence[RunRecord]) -> 
     name = key.removeprefix("-")
     check_known(known, [name])
     valued = [(value_of(record, name), record) for record in records]
-    there = [pair for pair in valued if pair[0] is not MISSING and pair[0] is not None]
-    rest = [record for value, record in valued if value is MISSING or value is None]
+    there = [pair for pair in valued if not _is_nothing(pair[0])]
+    rest = [record for value, record in valued if _is_nothing(value)]
     ordered = sorted(there, key=lambda pair: _sortable(pair[0]), reverse=key.startswith("-"))
     return [record for _, record in ordered] + rest
+
+
+def _is_nothing(value: Any) -> bool:
+    """True for what has no place in an order: no value, or the NaN of a run that diverged."""
+    return value is MISSING or value is None or value != value
 
 
 def _sortable(value: Any) -> tuple[bool, float, str]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,8 @@ def print_rows(columns: Sequence[str], rows: Sequence[Row], *, form: str, droppa
     row has anything is left out of tables.
     """
     if form == "json":
-        print(json.dumps([{name: row[name] for name in columns if name in row} for row in rows], indent=2))
+        plain = [{name: _finite(row[name]) for name in columns if name in row} for row in rows]
+        print(json.dumps(plain, indent=2, allow_nan=False))
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
@@ -35,6 +37,11 @@ def print_rows(columns: Sequence[str], rows: Sequence[Row], *, form: str, droppa
             _print_table(list(columns), cells, right=right, droppable=list(droppable))
         else:
             _print_plain(columns, cells, right=right)
+
+
+def _finite(value: Any) -> Any:
+    """The value, null where it is a number that JSON has not."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def cell(name: str, value: Any) -> str:

@@ -39,18 +39,25 @@ def take_apart(arguments: Sequence[str]) -> Typed:
         if override.is_sweep_override():
             if key in SINGLE:
                 raise UserError(f"{line}: a sweep has one {key}; start another sweep for each of them.")
+            if key.lstrip("+") in names_of(axes):
+                raise UserError(f"{line}: {key.lstrip('+')} has several values already; write all of them in one list.")
             axes[key] = text
         elif key in OF_THE_SWEEP:
             of_the_sweep[key] = text
         else:
             fixed.append(line)
     for line in fixed:
-        if line.partition("=")[0] in axes:
+        if line.partition("=")[0].lstrip("+") in names_of(axes):
             raise UserError(f"{line} is typed twice, once with several values; leave one of them out.")
     dry_run = of_the_sweep.get("dry_run", "false").lower()
     if dry_run not in ("true", "false"):
         raise UserError(f"dry_run ({dry_run}) must be true or false.")
     return Typed(fixed=tuple(fixed), axes=axes, resume=of_the_sweep.get("resume", "never"), dry_run=dry_run == "true")
+
+
+def names_of(axes: Mapping[str, str]) -> set[str]:
+    """The keys of axes, however they are written into the config."""
+    return {key.lstrip("+") for key in axes}
 
 
 def values_of(axes: Mapping[str, str], *, parser: OverridesParser) -> dict[str, list[str]]:

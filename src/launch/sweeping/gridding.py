@@ -35,7 +35,7 @@ class Grid:
             "kind": "grid",
             "command": without_secrets(sys.argv[1:]),
             "overrides": without_secrets(self.typed.fixed),
-            "axes": self.axes,
+            "axes": {key: without_secrets(values) for key, values in self.axes.items()},
             "objectives": {first.monitor: GOALS[first.monitor_mode]},
             "sampler": None,
             "pruner": None,

@@ -11,7 +11,7 @@ from src.launch.sweeping.sources import Source
 from src.launch.sweeping.words import describe_failures, say_ended, say_started
 from src.run.signals import Signals
 from src.run.status import FAILED, KILLED
-from src.sweep.jobs import STOPPED, Ending, Job
+from src.sweep.jobs import DONE, STOPPED, Ending, Job
 from src.sweep.journal import ENDED, STARTED, JobRecord, append, read_jobs
 from src.sweep.pool import Pool
 
@@ -35,7 +35,7 @@ class Loop:
         self.sweep, self.source, self.pool, self.signals = sweep, source, pool, signals
         self.objectives, self.max_failures = objectives, max_failures
         self.clock: dict[Job, float] = {}
-        self.failed = failed_jobs(sweep)
+        self.failed = self.failed_before = failed_jobs(sweep)
 
     def run(self) -> None:
         """Until all jobs that are to be started have ended; whatever happens, the results of what there is are written.
@@ -100,11 +100,14 @@ class Loop:
         results.update(self.sweep)
 
     def spent(self) -> bool:
-        """True if more jobs have failed than may; one that was stopped can go on, so it has not."""
-        failures = sum(record.exit_code not in STOPPED for record in self.failed)
+        """True if more jobs of this driver have failed than may; one that was stopped can go on, so it has not."""
+        new = [record for record in self.failed if record not in self.failed_before]
+        failures = sum(record.exit_code not in STOPPED for record in new)
         return self.max_failures is not None and failures > self.max_failures
 
 
 def failed_jobs(sweep: Path) -> list[JobRecord]:
-    """Jobs of the whole sweep that did not do what they were asked, by their numbers."""
-    return [record for record in read_jobs(sweep).values() if record.state in (FAILED, KILLED)]
+    """Jobs of the whole sweep that did not do what they were asked, and no retry of theirs did, by their numbers."""
+    records = read_jobs(sweep).values()
+    done = [record.overrides for record in records if record.state in DONE]
+    return [record for record in records if record.state in (FAILED, KILLED) and record.overrides not in done]

@@ -60,7 +60,7 @@ class Search:
             "kind": "search",
             "command": without_secrets(sys.argv[1:]),
             "overrides": without_secrets(self.typed.fixed),
-            "axes": {key: str(axis) for key, axis in self.space.items()},
+            "axes": {key: " ".join(without_secrets([str(axis)])) for key, axis in self.space.items()},
             "objectives": self.objectives,
             "sampler": self.settings.sampler,
             "pruner": self.settings.pruner or None,
