@@ -8,6 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from src.errors import UserError
+from src.launch.build import build_network, build_task
+from src.launch.predicting import Options, predict
+from src.run.index import read_config
 from tests.conftest import ROOT, SMALL, door
 
 
@@ -152,6 +156,25 @@ def test_predict_refuses_in_a_sentence(finished_run, arguments, word):
     assert done.returncode == 2
     assert word in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_predict_drops_the_byte_order_mark_of_standard_input_and_names_it_when_it_is_not_utf_8(finished_run):
+    command = [sys.executable, "-m", "src.predict", f"run={finished_run}", "format=json"]
+    marked = subprocess.run(command, cwd=ROOT, input="\ufeffgood\n".encode(), capture_output=True, check=True)
+    assert json.loads(marked.stdout)["text"] == "good"
+    latin = subprocess.run(command, cwd=ROOT, input=b"caf\xe9\n", capture_output=True, check=False)
+    assert latin.returncode == 2
+    assert latin.stderr.startswith(b"standard input is not UTF-8")
+
+
+def test_predict_refuses_a_threshold_for_three_classes(run, monkeypatch):
+    config = run / "config.yaml"
+    text = config.read_text().replace("num_classes: 2", "num_classes: 3").replace("  - pos\n", "  - pos\n  - mixed\n")
+    config.write_text(text)
+    task = build_task(read_config(run), build_network(read_config(run)))
+    monkeypatch.setattr("src.launch.predicting.load_task", lambda *_: task)
+    with pytest.raises(UserError, match=r"threshold \(0.99\) cuts between two"):
+        predict(Options(run=str(run), text="good", file=None, format="text", cut=0.99, batch_size=1))
 
 
 def test_report_writes_the_page_again(run):

@@ -192,6 +192,13 @@ def test_the_door_exits_with_2_and_one_sentence(run):
     assert "Traceback" not in done.stderr
 
 
+def test_a_refused_prompt_is_not_shown(compose, run, capsys):
+    options = [f"run={run}", "prompt=the cat sat on the mat", "cache=paged", "cache.page_size=1", "cache.num_pages=1"]
+    with pytest.raises(UserError, match="num_pages"):
+        generate(read_options(plain(compose(*options, config_name="generate"))))
+    assert capsys.readouterr().out == ""
+
+
 def test_a_compiled_step_is_refused_where_keys_do_not_stay_in_place(answers, run):
     with pytest.raises(UserError, match=r"compile \(true\) needs cache=contiguous"):
         answers(f"run={run}", "prompt=a", "compile=true", "cache=paged")

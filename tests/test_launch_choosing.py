@@ -141,3 +141,10 @@ def test_a_run_saved_before_there_was_a_choice_goes_on_with_f1() -> None:
     assert find_changes(saved, f1, named=[], place="there") == find_changes(f1, saved, named=[], place="there") == []
     with pytest.raises(UserError, match=r"threshold._target_ was src.evaluation.thresholds.F1, is .*Cost"):
         find_changes(saved, {**saved, "threshold": COST}, named=[], place="there")
+
+
+def test_a_threshold_for_a_language_model_is_refused_as_one(run):
+    run.config.write_text("task: {_target_: src.task.language_model.LanguageModel}\n")
+    rule = {"_target_": "src.evaluation.thresholds.F1"}
+    with pytest.raises(UserError, match="cuts between two classes and this is a language model"):
+        choose_again(run_name=str(run.path), threshold=rule, data_path=None)

@@ -6,8 +6,8 @@ from typing import Any
 from hydra.utils import instantiate
 
 from src.check.config import check_finite, check_part, check_sections
-from src.check.facts import Facts
-from src.check.rules_task import threshold_needs_two_classes
+from src.check.facts import Facts, ask
+from src.check.rules_task import CLASSIFIER, threshold_needs_two_classes
 from src.check.targets import check_targets
 from src.errors import UserError
 from src.evaluation.thresholds import Rule, choose_on_val
@@ -43,6 +43,8 @@ def typed_rule(threshold: dict[str, Any], config: dict[str, Any]) -> Rule:
     sentence = threshold_needs_two_classes({**config, **typed}, Facts(cuda=False, bf16=False))
     if sentence is not None:
         raise UserError(sentence)
+    if ask(config, "task._target_", CLASSIFIER) != CLASSIFIER:  # f1 is legal there as long as nobody types it
+        raise UserError("threshold=f1 cuts between two classes and this is a language model; leave it out.")
     return instantiate(threshold)
 
 

@@ -1,9 +1,7 @@
 """Prompts in and texts out, as a person or a program reads them."""
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 
 from src.errors import UserError
 from src.generation.row import Completion, Piece
@@ -18,23 +16,25 @@ def read_prompts(prompt: str | None, file: str | None) -> Iterator[str]:
     if prompt is not None:
         yield prompt
         return
+    name = "standard input" if file is None else f"file ({file})"
     try:
-        with nullcontext(sys.stdin) if file is None else open(file, encoding="utf-8") as stream:
+        # utf-8-sig: editors put a byte order mark in front of the first text.
+        with open(0 if file is None else file, encoding="utf-8-sig", closefd=file is not None) as stream:
             yield from (line.rstrip("\n") for line in stream)
     except UnicodeDecodeError as error:
-        raise UserError(f"file ({file}) is not UTF-8: {error.reason} at byte {error.start}.") from error
+        raise UserError(f"{name} is not UTF-8: {error.reason} at byte {error.start}.") from error
     except OSError as error:
-        raise UserError(f"file ({file}) cannot be read: {error.strerror}.") from error
+        raise UserError(f"{name} cannot be read: {error.strerror}.") from error
 
 
 def show_pieces(pieces: Iterable[Piece], prompt: str) -> list[Completion]:
-    """The one text as it is made, behind its prompt."""
-    print(prompt, end="", flush=True)
+    """The one text as it is made, behind its prompt; what is refused is refused before anything is shown."""
     done = []
     for piece in pieces:
-        print(piece.text, end="", flush=True)
+        print(prompt + piece.text, end="", flush=True)
+        prompt = ""
         done += [piece.completion] if piece.completion is not None else []
-    print()
+    print(prompt)
     return done
 
 

@@ -1,9 +1,7 @@
 """Labels for new texts: the story of `python -m src.predict`."""
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 
 from src.data.encode import load_encoder
 from src.errors import UserError
+from src.launch.completions import read_prompts
 from src.launch.finished import load_task, open_run
 from src.run.files import read_json
 from src.run.folder import RunFolder
@@ -51,9 +50,12 @@ def predict(options: Options) -> None:
     if not isinstance(task, Classifier):
         raise UserError(f"run ({run.path}) is a language model and has no labels; use python -m src.generate run=...")
     data = config["data"]
+    classes = len(data["label_names"])
+    if classes != 2 and options.cut != 0.5:
+        raise UserError(f"threshold ({options.cut}) cuts between two classes and this run has {classes}; leave it out.")
     encode = load_encoder(run.path, data)
     threshold = choose(options.cut, run)
-    for texts in batches(read_texts(options), options.batch_size):
+    for texts in batches(read_prompts(options.text, options.file), options.batch_size):
         with torch.inference_mode():
             ids, lengths = encode(texts)
             probabilities = task.network(ids, lengths).softmax(dim=1)
@@ -77,20 +79,6 @@ def choose(threshold: float | str, run: RunFolder) -> float:
         reason = result.get("threshold_note", "the run has not been evaluated")
         raise UserError(f"threshold (val) is not in {run.result}: {reason}; give a number.")
     return result["threshold"]
-
-
-def read_texts(options: Options) -> Iterator[str]:
-    """The text, the lines of the file, or the lines of standard input."""
-    if options.text is not None:
-        yield options.text
-        return
-    try:
-        with nullcontext(sys.stdin) if options.file is None else open(options.file, encoding="utf-8") as stream:
-            yield from (row.rstrip("\n") for row in stream)
-    except UnicodeDecodeError as error:
-        raise UserError(f"file ({options.file}) is not UTF-8: {error.reason} at byte {error.start}.") from error
-    except OSError as error:
-        raise UserError(f"file ({options.file}) cannot be read: {error.strerror}.") from error
 
 
 def line(text: str, probabilities: list[float], names: list[str], threshold: float, form: str) -> str:
