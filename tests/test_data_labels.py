@@ -92,3 +92,17 @@ def test_the_error_shows_the_start_of_a_long_label() -> None:
     with pytest.raises(UserError) as caught:
         label_numbers(table([0, "x" * 10_000]), NAMES)
     assert len(str(caught.value)) < 400
+
+
+def test_words_that_are_no_labels_yet_are_answered_with_the_settings_for_them() -> None:
+    with pytest.raises(UserError, match=r"2 of 2 rows have.*'data\.label_names=\[bad,good\]'\.$"):
+        label_numbers(table(["good", "bad"]), NAMES)
+    with pytest.raises(
+        UserError, match=r"1 of 3 rows has.*=\[mixed,neg,pos\]' model\.num_classes=3 task\.num_classes=3"
+    ):
+        label_numbers(table(["neg", "mixed", "pos"]), NAMES)
+
+
+def test_a_column_of_empty_texts_is_refused() -> None:
+    with pytest.raises(UserError, match=r"All 2 texts of reviews\.csv are empty"):
+        check_texts(Table(["", " "], [0, 1], "reviews.csv"))

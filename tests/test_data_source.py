@@ -133,8 +133,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.csv", b"", "has no column text; it has none"),
-        ("a.csv", b"text;label\na;pos\n", "has no column text; it has text;label"),
-        ("a.csv", b"text,label\na,pos\nb\n", "line 3, has 1 fields, but the header has 2"),
+        ("a.csv", b"text;label\na;pos\n", "has no column text; it has text;label, which looks separated by ';'"),
+        ("a.csv", b"text,label,label\na,pos,1\n", "has 2 columns label"),
+        ("a.csv", b"text,label\na,pos\nb\n", "line 3, has 1 field, but the header has 2"),
         ("a.csv", b"text,label\na,pos\n\nso, so,neg\n", "line 4, has 3 fields"),
         ("a.csv", b'text,label\na,pos\n"b\nb",pos\n"never closed,neg\n', "starts at line 5 is not valid csv"),
         ("a.csv", b"text,label\ngood,pos\ncaf\xe9,neg\n", r"line 3, is not UTF-8 \(byte 0xe9\)"),

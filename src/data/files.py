@@ -30,6 +30,19 @@ def _check_columns(path: Path, found: Iterable[str], *needed: str, line: int | N
             )
 
 
+def _check_header(path: Path, header: list[str], *needed: str) -> None:
+    """Refuse another separator, and a name that stands for two columns."""
+    separator = next((sign for sign in ";\t|" if len(header) == 1 and sign in header[0]), None)
+    if separator is not None:
+        raise UserError(
+            f"{path} has no column {needed[0]}; it has {header[0]}, which looks separated by {separator!r}: save it "
+            "with commas."
+        )
+    for column in needed:
+        if header.count(column) > 1:
+            raise UserError(f"{path} has {header.count(column)} columns {column}; give all but one another name.")
+
+
 def _read_csv(path: Path, text_column: str, label_column: str) -> Table:
     texts: list[str] = []
     labels: list[str] = []
@@ -43,6 +56,7 @@ def _read_csv(path: Path, text_column: str, label_column: str) -> Table:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             header = next(rows, [])
+            _check_header(path, header, text_column, label_column)
             _check_columns(path, header, text_column, label_column)
             text_at, label_at = header.index(text_column), header.index(label_column)
             end = rows.line_num
@@ -50,8 +64,8 @@ def _read_csv(path: Path, text_column: str, label_column: str) -> Table:
                 start, end = end + 1, rows.line_num
                 if row and len(row) != len(header):
                     raise UserError(
-                        f"{path}, line {start}, has {len(row)} fields, but the header has {len(header)}; "
-                        'a text with commas must stand in "quotes".'
+                        f"{path}, line {start}, has {len(row)} field{'s'[: len(row) != 1]}, but the header has "
+                        f'{len(header)}; a text with commas must stand in "quotes".'
                     )
                 if row:
                     texts.append(row[text_at])

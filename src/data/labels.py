@@ -9,6 +9,7 @@ import numpy as np
 from src.data.table import Table
 from src.errors import UserError
 
+_NAME = re.compile(r"[A-Za-z]\w{0,19}")
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -32,11 +33,21 @@ def label_numbers(table: Table, label_names: Sequence[str]) -> np.ndarray:
     bad = [row for row, label in enumerate(table.labels) if kind_of(label) != kind or not kind]
     if bad:
         raise UserError(
-            f"{len(bad)} of {len(table.labels)} rows have a label that is not legal, first {table.where(bad[0])}: "
+            f"{len(bad)} of {len(table.labels)} rows {_have(bad)} a label that is not legal, "
+            f"first {table.where(bad[0])}: "
             f"{_show(table.labels[bad[0]])}. Labels must be 0 to {len(label_names) - 1} or one of "
-            f"{', '.join(label_names)} (data.label_names), and not a mixture."
+            f"{', '.join(label_names)} (data.label_names), and not a mixture.{_way_out(table.labels, len(label_names))}"
         )
     return np.array([read(label) for label in table.labels], dtype=np.int64)
+
+
+def _way_out(labels: Sequence[Any], count: int) -> str:
+    """The settings with which the words in the column would be legal, if they read like names."""
+    found = sorted({label for label in labels if isinstance(label, str) and _NAME.fullmatch(label)})
+    if len(found) < 2 or len(found) > 9 or any(label not in found for label in labels):
+        return ""
+    more = "" if len(found) == count else f" model.num_classes={len(found)} task.num_classes={len(found)}"
+    return f" For what stands there: 'data.label_names=[{','.join(found)}]'{more}."
 
 
 def _kind(numbers: dict[str, int]) -> Callable[[Any], str]:
@@ -55,9 +66,11 @@ def check_texts(table: Table) -> list[str]:
     bad = [row for row, text in enumerate(table.texts) if not isinstance(text, str)]
     if bad:
         raise UserError(
-            f"{len(bad)} of {len(table.texts)} rows have no text, first {table.where(bad[0])}: "
+            f"{len(bad)} of {len(table.texts)} rows {_have(bad)} no text, first {table.where(bad[0])}: "
             f"{_show(table.texts[bad[0]])}. Fill them in or delete the rows; an empty text is allowed."
         )
+    if len(table.texts) > 1 and not any(text.strip() for text in table.texts):
+        raise UserError(f"All {len(table.texts)} texts of {table.origin} are empty; set data.text_column to another.")
     return list(table.texts)
 
 
@@ -65,3 +78,7 @@ def _show(value: Any) -> str:
     text = repr(value)
     shown = text if len(text) <= 40 else f"{text[:40]}..."
     return f"{shown} ({'missing' if value is None else type(value).__name__})"
+
+
+def _have(rows: list[int]) -> str:
+    return "has" if len(rows) == 1 else "have"
