@@ -86,6 +86,10 @@ def test_a_folder_is_not_continued_unasked(sweep, tmp_path):
     with pytest.raises(UserError, match=r"resume \(must\) found no sweep"):
         open_sweep(tmp_path, FACTS, resume="must")
     (tmp_path / "3").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    with pytest.raises(UserError, match=r"holds runs of something else"):
+        open_sweep(tmp_path / "run", FACTS, resume="auto")
     with pytest.raises(UserError, match=r"holds runs of something else"):
         open_sweep(tmp_path, FACTS, resume="auto")
 

@@ -28,6 +28,7 @@ CASES = {
         ["model=transformer_tiny", "attention=naive", "data=demo_text", "'optimizer.betas=[0.9, 0.95]'"],
         {"model.num_layers": "2", "model.rotary_scaling": "null"},
     ),
+    "several choices of a group": (["data=demo", "callbacks=[default,ema]"], {"logger": "[csv,tensorboard]"}),
     "an added key": (["data=demo", "+trainer.barebones=false", "callbacks=none"], {"model.width": "16"}),
 }
 

@@ -123,22 +123,30 @@ def test_a_driver_that_is_killed_at_random_times_loses_no_trial_and_repeats_none
     assert not [trial for trial in study.trials if trial.state.name == "RUNNING"]
 
 
-def test_a_database_keeps_several_searches(tmp_path):
+def test_a_database_keeps_several_searches_of_folders_of_one_name_too(tmp_path):
     storage = f"sqlite:///{tmp_path}/all.db"
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        search = opened(tmp_path / name, storage=storage, n_trials=2)
+    for parent in ("one", "two"):
+        folder = tmp_path / parent / "sweep"
+        folder.mkdir(parents=True)
+        search = opened(folder, storage=storage, n_trials=2)
         work(search, search.ask())
-        again = opened(tmp_path / name, storage=storage, n_trials=2, continued=True)
+        again = make(folder, storage=storage, n_trials=2)
+        again.place = search.place  # sweep.json keeps it
+        again.open(continued=True)
         assert again.ask().number == 1
-        with pytest.raises(UserError, match=f"holds a study {name} already"):
-            opened(tmp_path / name, storage=storage)
+        with pytest.raises(UserError, match="holds a study sweep_[0-9a-f]+ already"):
+            again.open(continued=False)
 
 
 @pytest.mark.parametrize("typed", ["search.db", "sqlite:///", "sqlite:///:memory:", "postgresql://host/db"])
 def test_a_storage_is_the_journal_or_a_file(tmp_path, typed):
     with pytest.raises(UserError, match=r"hydra.sweeper.storage .* must be null, for study.journal"):
         place_of(tmp_path, typed)
+
+
+def test_a_database_in_a_folder_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is in a folder that does not exist"):
+        place_of(tmp_path, f"sqlite:///{tmp_path}/none/search.db")
 
 
 def test_a_line_that_was_cut_short_is_removed(tmp_path):

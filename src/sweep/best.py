@@ -31,7 +31,7 @@ class Recipe:
     def __init__(self, config_folder: Path) -> None:
         self.config_folder = config_folder
         self.experiment: str | None = None
-        self.choices: dict[str, str | None] = {}
+        self.choices: dict[str, str | list[str] | None] = {}
         self.keys: list[str] = []
         self.typed: list[str] = []  # what no file can say
 
@@ -47,12 +47,12 @@ class Recipe:
             self.choices[key] = None
         elif key in _AFTER:
             self.unfold(key, value)
-        elif not self.file(key, value).is_file():
+        elif not all(self.file(key, name).is_file() for name in listed(value)):
             raise UserError(f"{override} is a choice of another folder than {self.config_folder}; copy it there.")
         elif key == "experiment":
             self.experiment = value
         else:
-            self.choices[key] = value
+            self.choices[key] = listed(value) if value.startswith("[") else value
 
     def unfold(self, group: str, choice: str) -> None:
         """What a file of a group says, in place of its name."""
@@ -71,6 +71,11 @@ class Recipe:
     def file(self, group: str, choice: str) -> Path:
         """Of a choice."""
         return self.config_folder / group.partition("@")[0] / f"{choice}.yaml"
+
+
+def listed(value: str) -> list[str]:
+    """The names of a choice, one or `[several,of them]`."""
+    return [name.strip() for name in value.strip("[]").split(",")]
 
 
 def write_best(sweep: Path, *, config_folder: Path = CONFIG_FOLDER) -> Path | None:

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from src.errors import UserError
+from src.run.files import short_id
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "study.journal"
 SQLITE = "sqlite:///"
-# The one study of a journal; in a database a study is named as its sweep folder.
+# The one study of a journal; in a database each is named as its sweep folder, which others may be named too.
 STUDY = "search"
 
 
@@ -41,7 +42,7 @@ def place_of(sweep: Path, typed: str | None) -> dict[str, str | None]:
     """What sweep.json keeps under `study`: `storage` (None: the journal in the folder, which may move) and `name`.
 
     Raises:
-        UserError: `typed` is no SQLite file.
+        UserError: `typed` is no SQLite file, or its folder is not there.
     """
     if typed is None:
         return {"storage": None, "name": STUDY}
@@ -51,7 +52,9 @@ def place_of(sweep: Path, typed: str | None) -> dict[str, str | None]:
             f"hydra.sweeper.storage ({typed}) must be null, for {JOURNAL} in the sweep folder, or a file as in "
             "sqlite:///search.db."
         )
-    return {"storage": f"{SQLITE}{Path(path).absolute()}", "name": sweep.name}
+    if not Path(path).absolute().parent.is_dir():
+        raise UserError(f"hydra.sweeper.storage ({typed}) is in a folder that does not exist; make it first.")
+    return {"storage": f"{SQLITE}{Path(path).absolute()}", "name": f"{sweep.name}_{short_id()}"}
 
 
 def open_storage(sweep: Path, storage: str | None, *, alone: bool = False) -> "BaseStorage":

@@ -68,7 +68,7 @@ def open_sweep(sweep: Path, facts: dict[str, Any], *, resume: str) -> bool:
     if not (sweep / SWEEP).exists():
         if resume not in (NEVER, AUTO):
             raise UserError(f"resume ({resume}) found no sweep in {sweep}. Use resume=auto to start one there.")
-        if sweep.is_dir() and any(path.name.isdecimal() for path in sweep.iterdir()):
+        if sweep.is_dir() and any(path.name.isdecimal() or path.name == "config.yaml" for path in sweep.iterdir()):
             raise UserError(f"The folder {sweep} holds runs of something else. Choose another hydra.sweep.dir.")
         return False
     if resume == NEVER:
