@@ -311,6 +311,15 @@ def test_the_command_writes_the_page_that_was_meant(tmp_path, capsys):
     assert write([str(folder / "0"), str(folder / "1"), f"to={tmp_path}/jobs.html"]).is_file()
 
 
+def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
+    runs = [make_run(tmp_path / name, {}) for name in ("lr=0.1 #1", "b")]
+    assert main([*map(str, runs), "to=/dev/null/page.html"]) == 2
+    assert capsys.readouterr().err.startswith("/dev/null")
+    (tmp_path / "lr=0.1 #1" / "report.html").touch()
+    assert main([*map(str, runs), f"to={tmp_path}/page.html"]) == 0
+    assert 'href="lr%3D0.1%20%231/report.html"' in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

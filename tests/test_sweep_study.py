@@ -134,7 +134,7 @@ def test_a_database_keeps_several_searches_of_folders_of_one_name_too(tmp_path):
         again.place = search.place  # sweep.json keeps it
         again.open(continued=True)
         assert again.ask().number == 1
-        with pytest.raises(UserError, match="holds a study sweep_[0-9a-f]+ already"):
+        with pytest.raises(UserError, match=r"holds a study sweep_[0-9a-f]+ already"):
             again.open(continued=False)
 
 

@@ -37,6 +37,28 @@ def test_it_holds_what_the_jobs_hold(tmp_path):
         )  # fmt: skip
 
 
+def test_an_added_key_and_one_that_results_name_too_have_one_column_each(tmp_path):
+    axes = {"+optimizer.amsgrad": ["true", "false"], "threshold": ["f1", "cost"]}
+    jobs = [{"optimizer.amsgrad": "true", "threshold": "f1"}, {"optimizer.amsgrad": "false", "threshold": "cost"}]
+    sweep = make_sweep(tmp_path / "sweep", axes, jobs=jobs)
+    for number in range(2):
+        (sweep / str(number) / "result.json").write_text('{"val/loss": 0.5, "threshold": 0.4}')
+    with open(write_summary(sweep), newline="") as file:
+        columns, *rows = csv.reader(file)
+    assert columns == [
+        "job",
+        "state",
+        "reason",
+        "trial",
+        "optimizer.amsgrad",
+        "threshold",
+        "seed",
+        "val/loss",
+        "folder",
+    ]
+    assert [row[4:6] for row in rows] == [["true", "f1"], ["false", "cost"]]
+
+
 DAMAGE = {
     "result.json is missing": lambda job: (job / "result.json").unlink(missing_ok=True),
     "result.json is cut": lambda job: (job / "result.json").write_text('{"val/lo'),

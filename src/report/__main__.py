@@ -33,6 +33,9 @@ def main(typed: Sequence[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"{error.filename} cannot be written ({error.strerror}).", file=sys.stderr)
+        return UserError.exit_code
     return 0
 
 

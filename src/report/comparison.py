@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def _link(run: Run, place: Path) -> str:
     report = run.record.path / "report.html"
     if not report.is_file():
         return escape(run.record.label)
-    return f'<a href="{escape(os.path.relpath(report, place))}">{escape(run.record.label)}</a>'
+    return f'<a href="{escape(quote(os.path.relpath(report, place)))}">{escape(run.record.label)}</a>'
 
 
 def _metrics_section(configs: Sequence[Config]) -> str:

@@ -36,6 +36,9 @@ def main(arguments: Sequence[str]) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # `| head` has read enough; Python would complain about the rest at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"{error.filename} cannot be read or written ({error.strerror}).", file=sys.stderr)
+        return UserError.exit_code
     return 0
 
 

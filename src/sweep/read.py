@@ -54,7 +54,7 @@ class Sweep:
     @property
     def keys(self) -> list[str]:
         """What was swept, in the order of the axes; keys that only jobs name come last."""
-        return list(dict.fromkeys([*(self.facts.get("axes") or {}), *(key for job in self.jobs for key in job.params)]))
+        return list(dict.fromkeys([*self.facts["axes"], *(key for job in self.jobs for key in job.params)]))
 
     @property
     def signs(self) -> tuple[int, ...]:
@@ -69,6 +69,7 @@ def read(path: Path) -> Sweep:
         UserError: there is no sweep.json that can be read.
     """
     facts = read_sweep(path)
+    facts["axes"] = {key.lstrip("+"): axis for key, axis in (facts.get("axes") or {}).items()}
     objectives = dict(facts.get("objectives") or {})
     jobs = in_threads(lambda record: _row(path, record, objectives), list(read_jobs(path).values()))
     return Sweep(path=path, facts=facts, objectives=objectives, jobs=tuple(jobs))

@@ -16,7 +16,9 @@ def write_summary(sweep: Path) -> Path:
     """Write it into the sweep folder and return its path; raises UserError if that is no sweep."""
     found = read(sweep)
     keys = [key for key in found.keys if key != SEED]
-    numbers = sorted({name for job in found.jobs for name, value in job.result.items() if _is_number(value)} - {SEED})
+    numbers = sorted(
+        {name for job in found.jobs for name, value in job.result.items() if _is_number(value)} - {SEED, *keys}
+    )
     numbers.sort(key=lambda name: next((i for i, split in enumerate(_SPLITS) if name.startswith(split)), len(_SPLITS)))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
