@@ -99,6 +99,7 @@ def status(**fields):
         (status(state="prepared") + "; exit 1", "failed", 1, "ended with exit code 1 and no word; see logs/job.log"),
         # What an earlier attempt wrote is not this one's end.
         (status(state="failed", exit_code=3, reason="old") + "; exit 2", "failed", 2, "exit code 2 and no word"),
+        ("exit 143", "killed", 143, "killed by SIGTERM"),
     ],
 )
 def test_every_end_is_told_by_the_folder_or_by_the_process(jobs, work, state, code, reason):
@@ -110,6 +111,17 @@ def test_every_end_is_told_by_the_folder_or_by_the_process(jobs, work, state, co
     assert reason == ending.reason or reason in ending.reason
     if code:
         assert json.loads((job.folder / "status.json").read_text())["state"] == state
+
+
+def test_what_an_earlier_attempt_wrote_is_not_the_end_of_one_that_ends_with_the_same_code(jobs):
+    """And wrote nothing itself."""
+    (job,) = jobs("exit 3")
+    (job.folder / "status.json").write_text(json.dumps({"state": "failed", "exit_code": 3, "reason": "old"}))
+    pool = LocalPool(parallel=1, gpus=Gpus([]))
+    pool.start(job)
+    ending = wait(pool, 1)[0]
+    assert (ending.state, ending.exit_code) == ("failed", 3)
+    assert ending.reason == "ended with exit code 3 and no word; see logs/job.log"
 
 
 def test_a_signal_reaches_each_job_and_closing_leaves_none(jobs):

@@ -3,6 +3,7 @@
 import signal
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from src.run.files import read_json
 from src.run.status import FAILED, FINISHED, KILLED, PRUNED, now, write_status
@@ -43,8 +44,10 @@ class Ending:
         return self.exit_code in STOPPED
 
 
-def ending_of(folder: Path, code: int) -> Ending:
+def ending_of(folder: Path, code: int, *, before: dict[str, Any] | None) -> Ending:
     """The end of the job in `folder` whose process ended with `code` (negative: by that signal).
+
+    before: status.json as the process found it; what an earlier attempt wrote is not this one's end.
 
     A process that had no chance to write its end down gets it written into status.json here.
     """
@@ -52,7 +55,7 @@ def ending_of(folder: Path, code: int) -> Ending:
     state, said = status.get("state"), status.get("reason")
     if code == 0 and state in DONE:
         return Ending(state=state, exit_code=0, reason=said)
-    if state in (FAILED, KILLED) and code == status.get("exit_code"):
+    if status != before and state in (FAILED, KILLED) and code == status.get("exit_code"):
         return Ending(state=state, exit_code=code, reason=said or f"stopped by {status.get('signal')}")
     ending = silent(code)
     reason = f"{ending.reason}; see {LOG}"
@@ -65,6 +68,8 @@ def ending_of(folder: Path, code: int) -> Ending:
 
 def silent(code: int) -> Ending:
     """The end of a process that said nothing."""
+    if code in STOPPED:
+        code = 128 - code  # it was told to leave before it could write anything
     if code >= 0:
         return Ending(state=FAILED, exit_code=code or 1, reason=f"ended with exit code {code} and no word")
     number = signal.Signals(-code)

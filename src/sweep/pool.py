@@ -7,8 +7,9 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Any, Protocol
 
+from src.run.files import read_json
 from src.sweep.devices import Gpus, cores_of
 from src.sweep.jobs import LOG, Ending, Job, ending_of
 
@@ -55,6 +56,7 @@ class LocalPool:
         self.parallel, self.gpus = parallel, gpus
         self.processes: dict[Job, subprocess.Popen[bytes]] = {}
         self.slots: dict[Job, int] = {}
+        self.statuses: dict[Job, dict[str, Any] | None] = {}  # as the processes found them
 
     @property
     def running(self) -> list[Job]:
@@ -72,6 +74,7 @@ class LocalPool:
         if self.parallel > 1:
             variables |= self.gpus.take(job)
         command = [sys.executable, "-m", "src.launch.job", str(job.folder), f"driver={os.getpid()}"]
+        self.statuses[job] = read_json(job.folder / "status.json")
         with open(job.folder / LOG, "ab") as log, on_cores(slot, self.parallel):
             self.processes[job] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, start_new_session=True
@@ -85,7 +88,7 @@ class LocalPool:
             if time.monotonic() >= end:
                 return []
             time.sleep(LOOK)
-        return [(job, ending_of(job.folder, self._forget(job))) for job in over]
+        return [(job, ending_of(job.folder, self._forget(job), before=self.statuses.pop(job))) for job in over]
 
     def _forget(self, job: Job) -> int:
         del self.slots[job]
