@@ -29,6 +29,7 @@ CASES = {
         {"model.num_layers": "2", "model.rotary_scaling": "null"},
     ),
     "several choices of a group": (["data=demo", "callbacks=[default,ema]"], {"logger": "[csv,tensorboard]"}),
+    "several experiments": (["experiment=[demo,bilstm_imdb]", "data=demo"], {"model.width": "16"}),
     "an added key": (["data=demo", "+trainer.barebones=false", "callbacks=none"], {"model.width": "16"}),
 }
 
@@ -96,6 +97,30 @@ def test_the_command_in_it_runs_through_the_door(tmp_path):
     done = door("train", *words, "dry_run=true", f"paths.output_dir={tmp_path / 'outputs'}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "3 of 3 jobs would be started; nothing was written."
+
+
+def test_an_experiment_of_the_added_folder_is_unfolded(tmp_path, compose):
+    """The best of a sweep that began from the best of another; typed choices win over it."""
+    from src.launch.compose import plain
+    from src.run.yaml_text import to_yaml
+
+    fixed = ["experiment=demo", "optimizer=sgd", "schedule=wsd", "model.hidden=8"]
+    first = make_sweep(tmp_path / "first", {"seed": ["1", "2"]}, overrides=fixed, results=[[0.5], [0.4]])
+    (first / "1" / "config.yaml").write_text(to_yaml(plain(compose(*fixed))))
+    write_best(first)
+    second = make_sweep(
+        tmp_path / "second",
+        {"seed": ["1", "2"]},
+        overrides=["schedule=constant", "experiment=best"],
+        results=[[0.5], [0.4]],
+    )
+    trained = compose(f"hydra.searchpath=['file://{first}']", "experiment=best", "schedule=constant")
+    (second / "1" / "config.yaml").write_text(to_yaml(plain(trained)))
+    with pytest.raises(UserError, match="experiment=best is a choice of another folder"):
+        write_best(second)
+    path = write_best(second, added=first)
+    again = compose(f"hydra.searchpath=['file://{second}']", "experiment=best")
+    assert compared(again) == compared(trained), path.read_text()
 
 
 def test_a_wrong_word_is_explained_with_the_choices_of_the_added_folder(tmp_path):

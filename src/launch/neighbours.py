@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from src.check.nearest import nearest
 
+CONFIG_WORDS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 # The first line of a file whose keys do not belong below its group's name.
 PACKAGE = re.compile(r"# @package (\S+)")
 
@@ -42,6 +43,16 @@ def added_folder(arguments: list[str]) -> Path | None:
         if name in ("--config-dir", "-cd"):
             return Path(value if sign else following)
     return None
+
+
+def config_words(arguments: list[str]) -> list[str]:
+    """The words in which Hydra was told where the config is, each with its value."""
+    found = []
+    for argument, following in pairwise([*arguments, ""]):
+        name, sign, _ = argument.partition("=")
+        if name in CONFIG_WORDS:
+            found += [argument] if sign else [argument, following]
+    return found
 
 
 def choices_holding(key: str, config_dir: Path) -> list[str]:

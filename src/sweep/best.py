@@ -20,6 +20,7 @@ from src.sweep.read import SEED, Sweep
 NAME = "experiment/best.yaml"
 SEEDS = (1, 2, 3)
 CONFIG_FOLDER = Path(__file__).resolve().parents[2] / "conf"
+EXPERIMENT = "experiment"
 # Composed after an experiment, so that one which only named them would not get its own values through.
 _AFTER = ("hparams_search", "debug")
 _LEFT_OUT = (SEED, "test")  # the seed is not what was found, and the test split is now to be asked
@@ -28,9 +29,9 @@ _LEFT_OUT = (SEED, "test")  # the seed is not what was found, and the test split
 class Recipe:
     """Group choices in the order in which they are typed, and dotted keys, of what differs from the defaults."""
 
-    def __init__(self, config_folder: Path) -> None:
-        self.config_folder = config_folder
-        self.experiment: str | None = None
+    def __init__(self, config_folder: Path, added: Path | None = None) -> None:
+        self.config_folder, self.added = config_folder, added
+        self.experiments: list[str] = []
         self.choices: dict[str, str | list[str] | None] = {}
         self.keys: list[str] = []
         self.typed: list[str] = []  # what no file can say
@@ -45,14 +46,23 @@ class Recipe:
             self.keys.append(key)
         elif value == "null":
             self.choices[key] = None
-        elif key in _AFTER:
-            self.unfold(key, value)
-        elif not all(self.file(key, name).is_file() for name in listed(value)):
-            raise UserError(f"{override} is a choice of another folder than {self.config_folder}; copy it there.")
-        elif key == "experiment":
-            self.experiment = value
         else:
-            self.choices[key] = listed(value) if value.startswith("[") else value
+            self.choose(key, value, override=override)
+
+    def choose(self, group: str, value: str, *, override: str) -> None:
+        """A choice of a group, or a list of them."""
+        names = listed(value)
+        files = [self.file(group, name) for name in names]
+        ours = all(file.is_relative_to(self.config_folder) for file in files)
+        if not all(file.is_file() for file in files) or not (ours or group in (EXPERIMENT, *_AFTER)):
+            raise UserError(f"{override} is a choice of another folder than {self.config_folder}; copy it there.")
+        if group in _AFTER or not ours:
+            for name in reversed(names):  # the last one wins
+                self.unfold(group, name)
+        elif group == EXPERIMENT:
+            self.experiments = names
+        else:
+            self.choices[group] = names if value.startswith("[") else value
 
     def unfold(self, group: str, choice: str) -> None:
         """What a file of a group says, in place of its name."""
@@ -69,8 +79,10 @@ class Recipe:
         self.keys += [key for key, value in walk(content) if not isinstance(value, dict) or not value]
 
     def file(self, group: str, choice: str) -> Path:
-        """Of a choice."""
-        return self.config_folder / group.partition("@")[0] / f"{choice}.yaml"
+        """Of a choice, in the folder of --config-dir if ours has none."""
+        name = Path(group.partition("@")[0], f"{choice}.yaml")
+        ours = self.config_folder / name
+        return ours if self.added is None or ours.is_file() else self.added / name
 
 
 def listed(value: str) -> list[str]:
@@ -78,8 +90,10 @@ def listed(value: str) -> list[str]:
     return [name.strip() for name in value.strip("[]").split(",")]
 
 
-def write_best(sweep: Path, *, config_folder: Path = CONFIG_FOLDER) -> Path | None:
+def write_best(sweep: Path, *, config_folder: Path = CONFIG_FOLDER, added: Path | None = None) -> Path | None:
     """Write experiment/best.yaml into the sweep folder; None if no job has measured anything.
+
+    added: the folder of --config-dir; experiments of it are not named but unfolded, as they may go.
 
     Raises:
         UserError: it is no sweep, or its best job says what no file of ours can.
@@ -89,9 +103,12 @@ def write_best(sweep: Path, *, config_folder: Path = CONFIG_FOLDER) -> Path | No
     if group is None:
         return None
     job = min((job for job in group.jobs if job.values is not None), key=lambda job: _cost(ranking.sweep, job.values))
-    recipe = Recipe(config_folder)
-    for override in [*(ranking.sweep.facts.get("overrides") or []), *(f"{k}={v}" for k, v in job.params.items())]:
-        recipe.take(str(override))
+    recipe = Recipe(config_folder, added)
+    typed = [*(ranking.sweep.facts.get("overrides") or []), *(f"{k}={v}" for k, v in job.params.items())]
+    for override in sorted(
+        typed, key=lambda word: word.lstrip("+").startswith(f"{EXPERIMENT}=")
+    ):  # all others win over it
+        recipe.take(override)
     body = to_yaml(_content(recipe, read_config(job.folder)))
     about = "\n".join(f"# {line}" for line in _about(ranking, group, recipe))
     path = sweep / NAME
@@ -107,8 +124,8 @@ def _cost(sweep: Sweep, values: tuple[float, ...] | None) -> float:
 
 def _content(recipe: Recipe, config: dict[str, Any]) -> dict[str, Any]:
     """Values are those that the job was trained with, whatever words they were typed in."""
-    defaults: list[Any] = [recipe.experiment] if recipe.experiment else []
-    defaults += ["_self_", *({f"override /{key}": choice} for key, choice in recipe.choices.items())]
+    choices = [{f"override /{key}": choice} for key, choice in recipe.choices.items()]
+    defaults: list[Any] = [*recipe.experiments, "_self_", *choices]
     content: dict[str, Any] = {"defaults": defaults}
     values = dict(walk(config))
     for key in dict.fromkeys(recipe.keys):

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from src.launch.neighbours import added_folder
 from src.report.sweep import write_sweep_report
 from src.sweep.best import write_best
+from src.sweep.journal import read_sweep
 from src.sweep.ranking import rank, ranking_lines
 from src.sweep.summary import write_summary
 
@@ -31,7 +33,8 @@ def _ranking(sweep: Path) -> None:
 
 
 def _best(sweep: Path) -> None:
-    if path := write_best(sweep):
+    added = added_folder(read_sweep(sweep).get("command") or [])
+    if path := write_best(sweep, added=added):
         print(f"best        {path}")
 
 
