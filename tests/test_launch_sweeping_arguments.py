@@ -8,6 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.errors import UserError
 from src.launch.sweeping.arguments import grid, take_apart, values_of
+from src.launch.sweeping.searching import join
 
 PARSER = OverridesParser.create()
 
@@ -68,3 +69,9 @@ def test_what_is_not_an_axis_stays_as_it_was_typed():
 def test_what_is_no_grid_is_refused(words, sentence):
     with pytest.raises(UserError, match=sentence):
         values_of(take_apart(words).axes, parser=PARSER)
+
+
+def test_a_typed_axis_replaces_the_same_key_of_the_space_however_it_is_written():
+    space = {"optimizer.lr": "log(1e-4, 1e-2)", "model.hidden": "int(8, 16)"}
+    typed = take_apart(["++optimizer.lr=1e-3,2e-3", "model.hidden=8"])
+    assert join(space, typed) == {"++optimizer.lr": "1e-3,2e-3"}

@@ -6,7 +6,7 @@ import pytest
 
 from src.errors import UserError
 from src.launch.sweeping.choices import check_choices
-from src.launch.sweeping.continuing import open_sweep, sweep_command, without_secrets
+from src.launch.sweeping.continuing import axes_without_secrets, open_sweep, sweep_command, without_secrets
 
 FACTS = {
     "kind": "grid",
@@ -58,6 +58,19 @@ def test_a_command_that_held_a_secret_has_to_be_typed_again(sweep):
     (sweep / "sweep.json").write_text(json.dumps({**FACTS, "command": words}))
     with pytest.raises(UserError, match=r"held a secret.*resume=auto"):
         sweep_command(["-m", f"resume={sweep}"])
+
+
+def test_the_record_keeps_no_secret_of_an_axis_and_one_that_did_is_continued(sweep, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_S3cretS3cret")
+    grid = {"tags": ["[https://u:secretpw@h/a]", "[hf_S3cretS3cret]"], "logger.wandb.api_key": ["abc", "def"]}
+    hidden = {
+        "tags": ["[https://u:<redacted>@h/a]", "[<redacted>]"],
+        "logger.wandb.api_key": ["<redacted>", "<redacted>"],
+    }
+    assert axes_without_secrets(grid) == axes_without_secrets(hidden) == hidden
+    assert axes_without_secrets({"tags": "choice(hf_S3cretS3cret, b c)"}) == {"tags": "choice(<redacted>, b c)"}
+    (sweep / "sweep.json").write_text(json.dumps({**FACTS, "axes": grid}))
+    assert open_sweep(sweep, {**FACTS, "axes": hidden}, resume="auto")
 
 
 def test_the_same_sweep_is_continued_whatever_the_order_of_its_axes(sweep):

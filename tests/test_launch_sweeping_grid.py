@@ -210,6 +210,21 @@ def test_no_file_of_a_sweep_has_a_secret_that_was_a_value_of_an_axis(tmp_path):
     assert [path for path, text in texts.items() if password in text] == []
 
 
+def test_many_jobs_are_announced_before_they_are_composed(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.launch.sweeping.gridding.MANY", 1)
+    code, said = run(tmp_path, *SMALL, "seed=1,2", "dry_run=true")
+    assert code == 0, said
+    assert said.splitlines()[0] == "composing   2 jobs"
+
+
+def test_a_search_whose_database_cannot_be_opened_leaves_no_sweep_to_continue(tmp_path):
+    (tmp_path / "search.db").write_text("no database " * 100)
+    storage = f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db"
+    code, said = run(tmp_path, *SMALL, "hydra/sweeper=optuna", "optimizer.lr=interval(0.1,0.2)", storage)
+    assert (code, "search.db) must be a SQLite file" in said, "Traceback" in said) == (2, True, False), said
+    assert not (sweep_of(tmp_path) / "sweep.json").exists()
+
+
 def test_a_glob_is_an_axis_of_all_choices_of_its_group(tmp_path):
     code, said = run(tmp_path, *SMALL, "accumulation=glob(*,exclude=tokens)", "dry_run=true")
     assert code == 0, said

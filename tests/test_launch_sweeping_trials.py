@@ -87,6 +87,14 @@ def test_each_trial_is_a_frozen_job_with_the_number_that_follows(tmp_path):
         assert f"src.train data=demo {job.overrides[0]}" in (job.folder / "command.txt").read_text()
 
 
+def test_the_command_of_a_job_says_where_hydra_has_the_config_from(tmp_path, monkeypatch):
+    words = ["train.py", "-m", "--config-dir", "my conf", "seed=1,2", "-cn=mine"]
+    monkeypatch.setattr("sys.argv", words)
+    job = opened(tmp_path).ask().job
+    command = (job.folder / "command.txt").read_text()
+    assert command == f"python -m src.train --config-dir 'my conf' -cn=mine data=demo {job.overrides[0]}\n"
+
+
 def test_a_point_that_no_run_can_have_fails_alone(tmp_path):
     source = opened(tmp_path, space={"model.hidden": "choice(0, 8, 16)"})
     found = all_of(source)

@@ -149,6 +149,15 @@ def test_a_database_in_a_folder_that_is_not_there_is_refused(tmp_path):
         place_of(tmp_path, f"sqlite:///{tmp_path}/none/search.db")
 
 
+def test_a_study_without_trials_is_taken_by_who_begins_again(tmp_path):
+    """A driver that was killed before it wrote sweep.json leaves one."""
+    opened(tmp_path)
+    search = opened(tmp_path)
+    assert search.ask().number == 0
+    with pytest.raises(UserError, match="holds a study search already"):
+        opened(tmp_path)
+
+
 def test_a_line_that_was_cut_short_is_removed(tmp_path):
     """Optuna appends to it, and can never read the file again."""
     search = opened(tmp_path)

@@ -58,16 +58,34 @@ def place_of(sweep: Path, typed: str | None) -> dict[str, str | None]:
 
 
 def open_storage(sweep: Path, storage: str | None, *, alone: bool = False) -> "BaseStorage":
-    """The storage of the search in a sweep folder. alone: nobody else has it open, so that it may be mended."""
+    """The storage of the search in a sweep folder. alone: nobody else has it open, so that it may be mended.
+
+    Raises:
+        UserError: the database is none, or cannot be made.
+    """
     optuna = import_optuna()
     if storage is not None:
-        return optuna.storages.RDBStorage(storage)
+        return open_database(storage)
     path = sweep / JOURNAL
     if alone:
         cut_torn_line(path)
     journal = optuna.storages.journal
     lock = Lock(path.with_name(f".{JOURNAL}.lock"), optunas=journal.JournalFileSymlinkLock(str(path)))
     return optuna.storages.JournalStorage(journal.JournalFileBackend(str(path), lock_obj=lock))
+
+
+def open_database(storage: str) -> "BaseStorage":
+    """The storage in a SQLite file, which is made if it is not there; raises UserError as open_storage."""
+    optuna = import_optuna()
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return optuna.storages.RDBStorage(storage)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise UserError(
+            f"hydra.sweeper.storage ({storage}) must be a SQLite file, or a new one in a folder that exists: {reason}."
+        ) from error
 
 
 def find_study(sweep: Path, *, storage: str | None, name: str) -> "tuple[BaseStorage, int]":

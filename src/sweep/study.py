@@ -63,20 +63,20 @@ class Search:
         """Take the study, which is made if it is not there. known: trials that the sweep has jobs of.
 
         Raises:
-            UserError: another sweep has a study of this name, or the study has lost trials.
+            UserError: there is no such storage, it has a study of this name with trials, or the study has lost some.
         """
         optuna = import_optuna()
         storage, name = open_storage(self.sweep, self.place["storage"], alone=True), self.place["name"]
         sampler = optuna.samplers.RandomSampler()  # never asked
         there = name in [study.study_name for study in storage.get_all_studies()]
-        if there and not continued:
-            raise UserError(f"hydra.sweeper.storage holds a study {name} already. Choose another file or sweep folder.")
         if there:
             self.study = optuna.load_study(storage=storage, study_name=name, sampler=sampler)
         else:
             directions = list(self.objectives.values())
             self.study = optuna.create_study(storage=storage, study_name=name, sampler=sampler, directions=directions)
         trials = self.trials()
+        if trials and not continued:
+            raise UserError(f"hydra.sweeper.storage holds a study {name} already. Choose another file or sweep folder.")
         if known and max(known) >= len(trials):
             raise UserError(
                 f"The study has {len(trials)} trials, and the sweep in {self.sweep} has a job of trial {max(known)}. "

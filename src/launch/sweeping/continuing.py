@@ -1,7 +1,7 @@
 """Goes on with a sweep: `-m resume=<sweep>` finds its command, and what is typed must be what it was started with."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,7 @@ def open_sweep(sweep: Path, facts: dict[str, Any], *, resume: str) -> bool:
     if resume == NEVER:
         raise UserError(f"The folder {sweep} already holds a sweep. Continue it with -m resume={sweep}.")
     saved = read_sweep(sweep)
+    saved["axes"] = axes_without_secrets(saved["axes"])  # an older version kept them
     different = [name for name in SAME if saved[name] != facts[name]]
     if different:
         lines = "; ".join(f"{name} {difference(saved[name], facts[name])}" for name in different)
@@ -99,6 +100,18 @@ def difference(saved: Any, typed: Any) -> str:
 def shown(value: Any) -> str:
     """A value of sweep.json as it would be typed."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def axes_without_secrets(axes: Mapping[str, Any]) -> dict[str, Any]:
+    """Axes as sweep.json may keep them: the list of values of each one in a grid, its text in a search."""
+
+    def hidden(key: str, text: str) -> str:
+        return without_secrets([f"{key}={text}"])[0].partition("=")[2]
+
+    return {
+        key: [hidden(key, text) for text in axis] if isinstance(axis, list) else hidden(key, str(axis))
+        for key, axis in axes.items()
+    }
 
 
 def without_secrets(words: Sequence[str]) -> list[str]:

@@ -39,8 +39,12 @@ class Plan(Protocol):
         """Print what would be started."""
         ...
 
+    def open(self) -> None:
+        """Take what the jobs follow from, now that the folder is this driver's."""
+        ...
+
     def source(self) -> Source:
-        """The jobs, now that the folder is this driver's."""
+        """The jobs, now that sweep.json is there."""
         ...
 
 
@@ -67,6 +71,8 @@ def drive(plan: Plan, typed: Typed, config: DictConfig, places: Places, *, max_f
             held.enter_context(driving(sweep))
             if (sweep / SWEEP).exists():
                 raise UserError(f"Another driver has just started a sweep in {sweep}. Choose another folder.")
+        plan.open()  # before sweep.json: a sweep that is refused here is none to continue
+        if not continued:
             write_sweep(sweep, facts)
         print(f"sweep       {sweep}", flush=True)
         source = plan.source()

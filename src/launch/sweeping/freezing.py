@@ -1,9 +1,11 @@
 """Freezes a job: all there is to know about its run is in its folder before anything is started."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
+from src.launch.neighbours import config_words
 from src.run.folder import RunFolder
 from src.run.status import FAILED, PREPARED, now, write_status
 
@@ -16,7 +18,7 @@ def freeze(config: dict[str, Any], folder: Path, *, overrides: tuple[str, ...]) 
     run = RunFolder(folder)
     run.logs.mkdir(parents=True, exist_ok=True)
     run.write_config({**config, "resume": "auto", "dry_run": False})
-    run.write_command(["python", "-m", "src.train", *overrides], config=config)
+    run.write_command(["python", "-m", "src.train", *config_words(sys.argv), *overrides], config=config)
     write_status(run.status, state=PREPARED, attempt=0)
 
 

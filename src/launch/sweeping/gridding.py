@@ -5,7 +5,7 @@ from typing import Any
 
 from src.launch.sweeping.arguments import Typed, grid, values_of
 from src.launch.sweeping.composing import Composer
-from src.launch.sweeping.continuing import without_secrets
+from src.launch.sweeping.continuing import axes_without_secrets, without_secrets
 from src.launch.sweeping.freezing import freeze, is_frozen
 from src.launch.sweeping.places import Places
 from src.launch.sweeping.sources import Asked, GridSource, Source, unseen
@@ -15,6 +15,7 @@ from src.run.status import RUNNING, now
 from src.sweep.jobs import DONE, STOPPED, Job
 from src.sweep.journal import JobRecord, read_jobs, read_sweep
 
+MANY = 20  # jobs that take so long to compose that a word is due
 GOALS = {"min": "minimize", "max": "maximize"}
 
 
@@ -35,7 +36,7 @@ class Grid:
             "kind": "grid",
             "command": without_secrets(sys.argv[1:]),
             "overrides": without_secrets(self.typed.fixed),
-            "axes": {key: without_secrets(values) for key, values in self.axes.items()},
+            "axes": axes_without_secrets(self.axes),
             "objectives": {first.monitor: GOALS[first.monitor_mode]},
             "sampler": None,
             "pruner": None,
@@ -54,6 +55,9 @@ class Grid:
         records = read_jobs(sweep) if continued else {}
         # Numbers follow the order in which the axes were typed first.
         order = read_sweep(sweep)["axes"] if continued else self.axes
+        new = sum(not is_frozen(sweep / str(number)) for number in range(self.size))
+        if new > MANY:
+            print(f"composing   {new} jobs", flush=True)
         for number, overrides in enumerate(grid({key: self.axes[key] for key in order})):
             record, folder = records.get(number), sweep / str(number)
             if record is not None and self.is_over(record):
@@ -79,6 +83,9 @@ class Grid:
     def show(self) -> None:
         """The jobs that would be started."""
         say_planned([asked.job for asked in self.todo], total=self.size)
+
+    def open(self) -> None:
+        """All jobs are known."""
 
     def source(self) -> Source:
         """Freezes all jobs: what is changed in conf/ while the sweep runs does not reach it."""

@@ -11,7 +11,7 @@ from src.launch.sweeping.sources import Source
 from src.launch.sweeping.words import describe_failures, say_ended, say_started
 from src.run.signals import Signals
 from src.run.status import FAILED, KILLED
-from src.sweep.jobs import DONE, STOPPED, Ending, Job
+from src.sweep.jobs import DONE, Ending, Job
 from src.sweep.journal import ENDED, STARTED, JobRecord, append, read_jobs
 from src.sweep.pool import Pool
 
@@ -35,7 +35,7 @@ class Loop:
         self.sweep, self.source, self.pool, self.signals = sweep, source, pool, signals
         self.objectives, self.max_failures = objectives, max_failures
         self.clock: dict[Job, float] = {}
-        self.failed = self.failed_before = failed_jobs(sweep)
+        self.failed, self.failures = failed_jobs(sweep), 0
 
     def run(self) -> None:
         """Until all jobs that are to be started have ended; whatever happens, the results of what there is are written.
@@ -97,13 +97,12 @@ class Loop:
         seconds = time.monotonic() - self.clock.pop(job)
         say_ended(job, ending, values, objectives=self.objectives, total=self.source.total, seconds=seconds)
         self.failed = failed_jobs(self.sweep)
+        self.failures += not (ending.done or ending.stopped)
         results.update(self.sweep)
 
     def spent(self) -> bool:
         """True if more jobs of this driver have failed than may; one that was stopped can go on, so it has not."""
-        new = [record for record in self.failed if record not in self.failed_before]
-        failures = sum(record.exit_code not in STOPPED for record in new)
-        return self.max_failures is not None and failures > self.max_failures
+        return self.max_failures is not None and self.failures > self.max_failures
 
 
 def failed_jobs(sweep: Path) -> list[JobRecord]:

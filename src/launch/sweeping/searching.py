@@ -7,9 +7,9 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from src.check.rules_monitor import better
-from src.launch.sweeping.arguments import Typed
+from src.launch.sweeping.arguments import Typed, names_of
 from src.launch.sweeping.composing import Composer
-from src.launch.sweeping.continuing import without_secrets
+from src.launch.sweeping.continuing import axes_without_secrets, without_secrets
 from src.launch.sweeping.gridding import GOALS
 from src.launch.sweeping.places import Places
 from src.launch.sweeping.sources import Source
@@ -60,7 +60,7 @@ class Search:
             "kind": "search",
             "command": without_secrets(sys.argv[1:]),
             "overrides": without_secrets(self.typed.fixed),
-            "axes": {key: " ".join(without_secrets([str(axis)])) for key, axis in self.space.items()},
+            "axes": axes_without_secrets(self.space),
             "objectives": self.objectives,
             "sampler": self.settings.sampler,
             "pruner": self.settings.pruner or None,
@@ -101,11 +101,14 @@ class Search:
         goals = ", ".join(f"{goal} {name}" for name, goal in self.objectives.items())
         print(f"{self.settings.n_trials} jobs would {goals}; nothing was written.", flush=True)
 
-    def source(self) -> Source:
-        """Opens the study, and takes up the trials that a driver before this one has left."""
-        records = read_jobs(self.folder)
-        known = [record.trial for record in records.values() if record.trial is not None]
+    def open(self) -> None:
+        """Takes the study."""
+        known = [record.trial for record in read_jobs(self.folder).values() if record.trial is not None]
         self.study.open(continued=self.continued, known=known, retry_failed=self.settings.retry_failed)
+
+    def source(self) -> Source:
+        """Takes up the trials that a driver before this one has left."""
+        records = read_jobs(self.folder)
         return SearchSource(self.study, self.composer, self.places, fixed=self.typed.fixed, records=records)
 
 
@@ -113,4 +116,5 @@ def join(space: dict[str, Any], typed: Typed) -> dict[str, Any]:
     """The space with the typed axes; a key that was typed with one value is no axis."""
     parser = OverridesParser.create()
     fixed = {parser.parse_override(word).key_or_group for word in typed.fixed}
-    return {key: axis for key, axis in {**space, **typed.axes}.items() if key not in fixed}
+    replaced = fixed | (names_of(typed.axes) - set(typed.axes))  # `++key=...` is another word for the same axis
+    return {**{key: axis for key, axis in space.items() if key not in replaced}, **typed.axes}

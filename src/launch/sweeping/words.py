@@ -40,7 +40,8 @@ def describe_failures(failed: Sequence[JobRecord], *, total: int, spent: bool) -
     """The sentence with which a sweep ends that has failed jobs, the first one named."""
     first = failed[0]
     count = f"{len(failed)} of {total} jobs did not finish; the first was job {first.number}"
-    stop = " More than hydra.sweeper.max_failures, so that no more were started." if spent else ""
+    limit = "hydra.sweeper.max_failures"
+    stop = f" More than {limit}, so that no more were started; {limit}=null starts them all." if spent else ""
     return f"{count} ({words_of(first.overrides)}): {first_line(first.reason)}.{stop}"
 
 
