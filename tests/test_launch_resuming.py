@@ -106,6 +106,13 @@ def test_a_run_killed_behind_its_training_does_only_the_rest(train, trained, run
     assert len(lines) == len((trained / "metrics.csv").read_text().splitlines())
 
 
+def test_a_run_killed_in_its_report_gets_it_and_keeps_nothing_of_the_attempt(train, run):
+    (run / "report.html").rename(run / ".report.html.0de9f6d0.tmp")
+    assert not train(run, *COMMAND)
+    assert (run / "report.html").exists()
+    assert list(run.glob(".*.tmp")) == []
+
+
 def test_a_finished_run_is_left_alone(train, run):
     before = files(run)
     for mode in ("auto", "must", str(run)):

@@ -60,6 +60,7 @@ def open_door(main: Callable[[], object], *, config_name: str, only_prints: bool
         close(failed.cause, config_name=config_name)
     except BaseException as error:
         close(unmade_folder(error) or error, config_name=config_name)
+    sys.stdout.flush()  # at its own end Python would take a reader who has left for an error
     sys.exit(0)
 
 

@@ -36,9 +36,11 @@ def _lasting(stream: TextIO, *, ends: bool) -> TextIO:
     if not isinstance(stream, TextIOWrapper):  # closed from the start, or not a file
         return stream
     stream.flush()
+    raw = Deserted(stream, ends=ends)
     return TextIOWrapper(
-        BufferedWriter(Deserted(stream, ends=ends)),
+        raw if stream.write_through else BufferedWriter(raw),  # type: ignore[type-var]  # as Python does for python -u
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
     )

@@ -110,6 +110,7 @@ def train(config: dict[str, Any], run: RunFolder, process: Process) -> None:
 
 def conclude(run: RunFolder) -> None:
     """Write the report of a finished run and print val and test side by side, the threshold, and where things are."""
+    run.clear_temporary()  # an earlier process may have been killed right here
     write_report(run.path)
     result = read_json(run.result) or {}
     show_metrics({split: {k: v for k, v in result.items() if k.startswith(f"{split}/")} for split in ("val", "test")})

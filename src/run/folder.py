@@ -64,7 +64,7 @@ class RunFolder:
             raise UserError(f"The run folder ({folder.path}) is read-only. Choose another one.") from error
         try:
             folder._take_status(resume=resume)
-            folder._clear_temporary()
+            folder.clear_temporary()
         except BaseException:
             folder.release()
             raise
@@ -88,7 +88,7 @@ class RunFolder:
         first = before.get("first_started") or now()
         write_status(self.status, state=RUNNING, started=now(), attempt=attempt, first_started=first, **identify())
 
-    def _clear_temporary(self) -> None:
+    def clear_temporary(self) -> None:
         """Remove what a killed process was writing; other ranks, if they live already, write into logs/ only."""
         for stray in self.path.glob(".*.tmp"):
             stray.unlink(missing_ok=True)
