@@ -166,6 +166,21 @@ def test_jobs_of_a_sweep_under_way_stay_and_of_a_done_one_the_best(tmp_path):
     assert (done / "sweep.json").exists()
 
 
+@pytest.mark.parametrize("stopped", [None, 130, 143])
+def test_jobs_of_a_sweep_stay_while_a_stopped_job_of_it_can_go_on(tmp_path, stopped):
+    """However many were asked for when it began: a continued search may have been asked for more."""
+    sweep = sweep_of(tmp_path, "search", states=["finished", "finished", "finished", "killed"])
+    *lines, last = (sweep / "jobs.jsonl").read_text().splitlines()
+    if stopped is not None:
+        lines.append(json.dumps({**json.loads(last), "exit_code": stopped}))
+    (sweep / "jobs.jsonl").write_text("\n".join(lines) + "\n")
+    make(tmp_path, "best", loss=0.1)
+    for asked in (2, 3, 4):
+        write_json(sweep / "sweep.json", {"kind": "search", "objectives": {}, "jobs": asked})
+        assert clean(f"root={tmp_path}", "older=1d", "yes=true") == 0
+        assert len(list(sweep.glob("*/status.json"))) == 4
+
+
 def test_links_are_not_followed_and_foreign_files_keep_their_run(tmp_path, capsys):
     outside = tmp_path / "outside"
     outside.mkdir()

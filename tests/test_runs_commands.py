@@ -197,6 +197,13 @@ def test_show_of_a_bare_or_damaged_folder_says_what_there_is(tmp_path, capsys):
     assert "RUN is missing" in out(capsys, "show", code=2)
 
 
+def test_a_word_with_an_operator_is_a_name_where_there_is_such_a_folder(tmp_path, capsys, monkeypatch):
+    name = str(make(tmp_path / "lr=0.1", "run 1").relative_to(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert name in out(capsys, "show", name)
+    assert "lr=0.1/run 2 is no option here" in out(capsys, "show", "lr=0.1/run 2", code=2)
+
+
 def test_sizes_are_told_in_units_of_a_thousand():
     assert [size(count) for count in (0, 999, 1000, 1_250_000, 3e12)] == ["0 B", "999 B", "1.0 kB", "1.2 MB", "3.0 TB"]
 

@@ -154,7 +154,7 @@ def test_without_a_filter_all_are_listed_newest_first_with_all_they_measured(out
 
 
 def test_runs_that_diverged_have_no_place_in_an_order_and_their_json_is_json(tmp_path, capsys):
-    for number, value in enumerate(["0.3", "NaN", "0.1", "0.2", "NaN", "0.5"]):
+    for number, value in enumerate(["0.3", "NaN", "0.1", "0.2", "Infinity", "0.5"]):
         run = tmp_path / "train" / f"run{number}"
         run.mkdir(parents=True)
         write_json(run / "status.json", {"state": "finished", "started": f"2026-11-0{number + 1}T00:00:00+00:00"})
@@ -343,6 +343,12 @@ def test_sweeps_are_listed_with_their_jobs_and_the_best(outputs, capsys, tmp_pat
     write_json(sweep / "sweep.json", {**facts, "jobs": 5, "objectives": {"val/f1": "maximize"}})
     row = ls(capsys, str(sweep.parent))[0][0]
     assert (row["state"], row["best"], row["job"]) == ("finished", 0.5, 0)
+    write_json(sweep / "sweep.json", {**facts, "jobs": 8, "axes": {"seed": "int(0, 4)"}})
+    row = ls(capsys, str(sweep.parent))[0][0]
+    assert (row["state"], row["jobs"]) == ("finished", 5), "its space has no point left"
+    write_json(sweep / "sweep.json", {**facts, "jobs": 2})
+    row = ls(capsys, str(sweep.parent))[0][0]
+    assert (row["state"], row["jobs"]) == ("finished", 5), "more were asked for when it was continued"
     assert {row["run"] for row in ls(capsys, str(sweep))[0]} == {
         f"{sweep.name}/{path.parent.name}" for path in sweep.glob("*/status.json")
     }

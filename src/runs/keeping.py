@@ -87,6 +87,6 @@ def sweep_states(records: Sequence[RunRecord]) -> dict[Path, str]:
 
 def _state(sweep: Path) -> str:
     try:
-        return sweep_state(sweep, asked=read_sweep(sweep).get("jobs"), jobs=read_jobs(sweep))
+        return sweep_state(sweep, facts=read_sweep(sweep), jobs=read_jobs(sweep))
     except (UserError, OSError, KeyError, TypeError):
         return RUNNING if is_driven(sweep) else INTERRUPTED

@@ -1,5 +1,6 @@
 """`ls`: the runs below a folder, filtered, sorted, as many as asked for."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,8 @@ def order(records: list[RunRecord], key: str, *, known: Sequence[RunRecord]) -> 
 
 
 def _is_nothing(value: Any) -> bool:
-    """True for what has no place in an order: no value, or the NaN of a run that diverged."""
-    return value is MISSING or value is None or value != value
+    """True for what has no place in an order: no value, or the NaN or infinity of a run that diverged."""
+    return value is MISSING or value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def _sortable(value: Any) -> tuple[bool, float, str]:

@@ -41,6 +41,8 @@ def print_rows(columns: Sequence[str], rows: Sequence[Row], *, form: str, droppa
 
 def _finite(value: Any) -> Any:
     """The value, null where it is a number that JSON has not."""
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

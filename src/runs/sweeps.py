@@ -12,7 +12,9 @@ from src.run.process import is_gone
 from src.run.status import FAILED, FINISHED, KILLED, PRUNED, RUNNING
 from src.runs.output import Row, note, print_rows
 from src.runs.words import Words
+from src.sweep.jobs import STOPPED
 from src.sweep.journal import SWEEP, JobRecord, read_jobs, read_sweep
+from src.sweep.read import total_jobs
 
 INTERRUPTED, UNREADABLE = "interrupted", "unreadable"
 _LEGAL = ("sweeps", "root", "limit", "format")
@@ -58,8 +60,8 @@ def describe_sweep(sweep: Path) -> Row:
     except (UserError, OSError, KeyError, TypeError):
         return row
     states = Counter(job.state for job in jobs.values())
-    row |= {"kind": facts.get("kind"), "created": facts.get("created"), "jobs": facts.get("jobs")}
-    row |= {"state": sweep_state(sweep, asked=facts.get("jobs"), jobs=jobs)}
+    row |= {"kind": facts.get("kind"), "created": facts.get("created"), "jobs": total_jobs(facts, known=len(jobs))}
+    row |= {"state": sweep_state(sweep, facts=facts, jobs=jobs)}
     row |= {"done": states[FINISHED] + states[PRUNED], "failed": states[FAILED] + states[KILLED]}
     objectives = facts.get("objectives") or {}
     if objectives:
@@ -70,10 +72,14 @@ def describe_sweep(sweep: Path) -> Row:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def sweep_state(sweep: Path, *, asked: Any, jobs: dict[int, JobRecord]) -> str:
-    """finished once as many jobs as asked for have ended; running while its driver lives; else interrupted."""
-    ended = sum(job.state != RUNNING for job in jobs.values())
-    if isinstance(asked, int) and ended >= asked:
+def sweep_state(sweep: Path, *, facts: dict[str, Any], jobs: dict[int, JobRecord]) -> str:
+    """finished once all its jobs have ended; running while its driver lives; else interrupted.
+
+    A job that was stopped has not ended: who continues the sweep goes on with it.
+    """
+    total = total_jobs(facts, known=len(jobs))
+    ended = sum(job.state != RUNNING and job.exit_code not in STOPPED for job in jobs.values())
+    if total is not None and ended >= total:
         return FINISHED
     return RUNNING if is_driven(sweep) else INTERRUPTED
 

@@ -42,7 +42,8 @@ def read_words(
     """Read what is typed; nothing is left aside.
 
     names: what the command's names are, in their order; a last one that ends in `...` may come many times, one in
-    brackets may be left out. An option takes `=` alone; every other word with an operator is a filter.
+    brackets may be left out. An option takes `=` alone; every other word with an operator is a filter. Where there are
+    no filters, such a word is a name if there is a file or folder of that name.
 
     Raises:
         UserError: a word that the command does not know, a wrong value, a missing or a second one.
@@ -58,6 +59,8 @@ def read_words(
             found.options[match[1]] = _option(match[1], match[3], options[match[1]])
         elif filters and match[3]:
             found.filters.append(Filter(match[1], match[2], match[3]))
+        elif names and Path(word).exists():
+            found.names.append(_name(word, found.names, names, legal=options))
         else:
             raise UserError(f"{word} is no option here{_near(match[1], options)}")
     needed = [name for name in names if not name.startswith("[")]

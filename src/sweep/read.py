@@ -1,9 +1,11 @@
 """A sweep as its readers need it: one row per job, from what the driver wrote down and what the job's folder holds."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src.errors import UserError
 from src.run.files import read_json
 from src.run.index import UNREADABLE, read_run
 from src.run.status import FAILED, FINISHED, KILLED, PREPARED, PRUNED, RUNNING
@@ -11,6 +13,7 @@ from src.run.waiting import in_threads
 from src.sweep.jobs import STOPPED
 from src.sweep.journal import JobRecord, read_jobs, read_sweep
 from src.sweep.objective import measure
+from src.sweep.space import read_space
 
 SEED = "seed"
 
@@ -57,6 +60,11 @@ class Sweep:
         return list(dict.fromkeys([*self.facts["axes"], *(key for job in self.jobs for key in job.params)]))
 
     @property
+    def total(self) -> int | None:
+        """How many jobs there will be."""
+        return total_jobs(self.facts, known=len(self.jobs))
+
+    @property
     def signs(self) -> tuple[int, ...]:
         """One per objective: 1 where less is better, -1 where more is."""
         return tuple(-1 if direction == "maximize" else 1 for direction in self.objectives.values())
@@ -73,6 +81,29 @@ def read(path: Path) -> Sweep:
     objectives = dict(facts.get("objectives") or {})
     jobs = in_threads(lambda record: _row(path, record, objectives), list(read_jobs(path).values()))
     return Sweep(path=path, facts=facts, objectives=objectives, jobs=tuple(jobs))
+
+
+def total_jobs(facts: dict[str, Any], *, known: int) -> int | None:
+    """How many jobs a sweep will have: those asked for when it began, or more if it has them; None if nothing tells.
+
+    facts: sweep.json, which is written once, while a continued search may ask for more; known: those started so far.
+    """
+    asked = facts.get("jobs")
+    if not isinstance(asked, int):
+        return None
+    points = _points(facts)
+    return max(known, asked if points is None else min(asked, points))
+
+
+def _points(facts: dict[str, Any]) -> int | None:
+    """How many points the space of a search has, each of which is tried once; None if they cannot be counted."""
+    if facts.get("kind") != "search":
+        return None
+    try:
+        counts = [axis.count for axis in read_space(facts.get("axes") or {}).values()]
+    except UserError:  # the values of a secret axis are not written down
+        return None
+    return None if None in counts else math.prod(filter(None, counts))
 
 
 def _row(sweep: Path, record: JobRecord, objectives: dict[str, str]) -> JobRow:
