@@ -37,6 +37,18 @@ def test_in_a_whole_grid_the_shares_of_a_sum_add_up_to_one(tmp_path):
     assert "rough: only 6 jobs" in weigh(read(sweep), 0).sentence
 
 
+def test_shares_of_a_grid_with_missing_jobs_are_said_to_overlap(tmp_path):
+    """Jobs (1, 1) and (2, 2) alone: each axis seems to explain all. A value of which every job is missing is none."""
+    axes = {"x": ["1", "2"], "y": ["1", "2"]}
+    found = weigh(read(make_sweep(tmp_path / "a", axes, results=[[0.1]] * 3 + [[0.2]], fails=(1, 2))), 0)
+    assert found.shares == pytest.approx({"x": 1, "y": 1})
+    assert "The 2 measured jobs of 4 are no whole grid" in found.sentence
+    assert "the rest is in combinations" not in found.sentence
+    axes["x"].append("3")
+    found = weigh(read(make_sweep(tmp_path / "b", axes, results=[[0.1], [0.2], [0.3]] * 2, fails=(4, 5))), 0)
+    assert "the rest is in combinations" in found.sentence
+
+
 @pytest.mark.parametrize(
     ("axes", "results", "sentence"),
     [

@@ -1,6 +1,7 @@
 """How much each axis of a sweep decides about the objective: fANOVA for a search, shares of the variance for a grid."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,14 @@ def weigh(sweep: Sweep, objective: int) -> Importance:
     rough = f" They are rough: only {len(jobs)} jobs were measured." if len(jobs) < FEW else ""
     if sweep.facts.get("kind") == "grid":
         columns = {key: [job.params.get(key) for job in jobs] for key in keys}
-        words = "Share of the objective's variance between the values of each axis; the rest is in combinations."
+        words = "Share of the objective's variance between the values of each axis"
+        if is_balanced(list(columns.values())):
+            words += "; the rest is in combinations."
+        else:
+            words += (
+                f". The {len(jobs)} measured jobs of {sweep.total or len(sweep.jobs)} are no whole grid, so the axes "
+                "overlap: the shares do not add up, and an axis may have that of another."
+            )
         return Importance(shares=_sorted({k: explained(c, values) for k, c in columns.items()}), sentence=words + rough)
     if len(jobs) < FEW:
         return Importance(shares={}, sentence=f"{len(jobs)} measured jobs are too few to tell; it takes {FEW}.")
@@ -58,6 +66,15 @@ def weigh(sweep: Sweep, objective: int) -> Importance:
         return Importance(shares=_sorted(pieces), sentence=words)
     words = f"fANOVA over {len(jobs)} jobs: share of the variance that a random forest lays on each axis alone."
     return Importance(shares=_sorted({key: shares[key] for key in keys if key in shares}), sentence=words)
+
+
+def is_balanced(columns: Sequence[Sequence[object]]) -> bool:
+    """True if every combination of values is there, and each equally often: what the axes explain is then disjoint.
+
+    columns: the value of each job, per axis.
+    """
+    counts = Counter(zip(*columns, strict=True))
+    return len(counts) == math.prod(len(set(column)) for column in columns) and len(set(counts.values())) == 1
 
 
 def explained(labels: Sequence[object], values: np.ndarray) -> float:
