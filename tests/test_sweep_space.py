@@ -90,3 +90,24 @@ def test_a_space_is_written_flat_or_typed_as_keys_below_keys():
 def test_a_drawn_number_is_short_and_stays_between_the_bounds():
     axis = Real(low=0.12344, high=0.999999)
     assert [axis.round(value) for value in (0.12344, 0.5555555, 0.9999985)] == [0.12344, 0.5556, 0.999999]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.9999, 0.99999), (1, 1.01), (100, 101), (-1.001, -1), (0.9, 0.999), (0, 1e-9)]
+)
+@pytest.mark.parametrize("log", [False, True])
+def test_a_narrow_axis_has_a_hundred_numbers_all_the_same(low, high, log):
+    if log and low <= 0:
+        pytest.skip("has no logarithm")
+    axis = Real(low=low, high=high, log=log)
+    values = [low + (high - low) * place / 1000 for place in range(1001)]
+    assert len({axis.round(value) for value in values}) >= 100
+    assert all(abs(axis.round(value) - value) <= (high - low) / 200 * (1 + 1e-6) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0.1, 0.5), (0.0, 0.5), (1e-4, 1e-1), (0.9, 0.999), (0.9, 1.0), (-3.0, 7.0), (1, 2)]
+)
+def test_an_axis_of_ordinary_width_has_four_digits(low, high):
+    """What a search has drawn so far stays what it draws."""
+    assert Real(low=low, high=high).digits == 4

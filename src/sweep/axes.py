@@ -1,5 +1,6 @@
 """The axes of a search: numbers between bounds, or words; drawn values are what overrides say."""
 
+import math
 from dataclasses import dataclass
 
 # Digits that a drawn number keeps: overrides are read by people, and no metric answers to the fifth digit.
@@ -20,7 +21,17 @@ class Real:
 
     def round(self, value: float) -> float:
         """The number as it is written into an override."""
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        return min(max(float(f"{value:.{self.digits}g}"), self.low), self.high)
+
+    @property
+    def digits(self) -> int:
+        """How many of a drawn number are written: more than DIGITS where bounds so close would have few between them.
+
+        A hundred steps or more lie between them.
+        """
+        highest, width = max(abs(self.low), abs(self.high)), self.high - self.low
+        order = math.floor(math.log10(width) + 1e-9)  # 1.0 - 0.9 is a little below 0.1
+        return max(DIGITS, math.floor(math.log10(highest)) - order + 3)
 
     def __str__(self) -> str:
         return f"{'log' if self.log else 'interval'}({self.low!r}, {self.high!r})"
