@@ -1,10 +1,12 @@
 """Pages about many runs, in a real browser: what switches and dragged ranges leave over, numbers against slow ones."""
 
 import json
+import re
 import statistics
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -311,10 +313,29 @@ def test_the_command_writes_the_page_that_was_meant(tmp_path, capsys):
     assert write([str(folder / "0"), str(folder / "1"), f"to={tmp_path}/jobs.html"]).is_file()
 
 
+def test_the_page_of_one_run_or_sweep_may_lie_elsewhere_and_its_links_lead_back(tmp_path):
+    folder = make_sweep(tmp_path / "50 % #1", {"a": ["1", "2"]}, overrides=[], fails=(1,))
+    for job in ("0", "1"):
+        write([str(folder / job)])
+    assert write([str(folder / "0"), f"to={tmp_path}/pages/run.html"]) == tmp_path / "pages" / "run.html"
+    page = write([str(folder), f"to={tmp_path}/pages/sweep.html"])
+    links = re.findall(r'href="([^#"]+)"', page.read_text())
+    assert {(page.parent / unquote(link)).resolve() for link in links} == {
+        folder / "summary.csv",
+        folder / "0" / "report.html",
+        folder / "1" / "report.html",
+    }
+    assert not (folder / "report.html").exists()
+
+
 def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
     runs = [make_run(tmp_path / name, {}) for name in ("lr=0.1 #1", "b")]
     assert main([*map(str, runs), "to=/dev/null/page.html"]) == 2
     assert capsys.readouterr().err.startswith("/dev/null")
+    (tmp_path / "b" / "report.html").mkdir()
+    assert main([str(tmp_path / "b")]) == 2
+    assert capsys.readouterr().err.endswith("; to=FILE names another place for the page.\n")
+    (tmp_path / "b" / "report.html").rmdir()
     (tmp_path / "lr=0.1 #1" / "report.html").touch()
     assert main([*map(str, runs), f"to={tmp_path}/page.html"]) == 0
     assert 'href="lr%3D0.1%20%231/report.html"' in (tmp_path / "page.html").read_text()
@@ -326,7 +347,7 @@ def test_a_page_that_cannot_be_written_is_a_sentence(tmp_path, capsys):
         (["a", "nowhere"], r"run \(nowhere\) is no run folder"),
         (["a", "a"], "a is given twice"),
         (["a", "sweep"], "sweep is a sweep, which has a page of its own; its jobs are runs too: sweep/0"),
-        (["a", "to=x.html"], "to= is for the page of several runs"),
+        (["a", "to=x.txt"], r"to \(x.txt\) must be a file that ends in .html"),
         (["a", "b", "to=x.txt"], r"to \(x.txt\) must be a file that ends in .html"),
         (["a", "b", "too=x.html"], "too=x.html is no option here; did you mean to="),
         (["to=x.html"], "RUN... is missing"),

@@ -1,8 +1,10 @@
 """Write pages again, or of several runs together.
 
-  python -m src.report RUN                        <run>/report.html
-  python -m src.report SWEEP                      <sweep>/report.html
-  python -m src.report RUN RUN ... [to=FILE]      one page that compares them, in outputs/reports/ unless to= says where
+  python -m src.report RUN              <run>/report.html
+  python -m src.report SWEEP            <sweep>/report.html
+  python -m src.report RUN RUN ...      one page that compares them, in outputs/reports/
+
+to=FILE writes the page there.
 
 RUN and SWEEP are folders, or names below root= (outputs) or their ends.
 """
@@ -34,7 +36,10 @@ def main(typed: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"{error.filename} cannot be written ({error.strerror}).", file=sys.stderr)
+        print(
+            f"{error.filename} cannot be written ({error.strerror}); to=FILE names another place for the page.",
+            file=sys.stderr,
+        )
         return UserError.exit_code
     return 0
 
@@ -44,12 +49,11 @@ def write(typed: Sequence[str]) -> Path:
     words = read_words(typed, options={"to": text, "root": folder}, names=["RUN..."])
     root = words.options.get("root", Path("outputs"))
     sweeps = [find_sweep(name, root=root) for name in words.names]
+    page = destination(words.options["to"]) if "to" in words.options else None
     if len(words.names) == 1:
-        if "to" in words.options:
-            raise UserError(
-                "to= is for the page of several runs; that of one run or sweep is report.html in its folder."
-            )
-        return write_sweep_report(sweeps[0]) if sweeps[0] else write_report(find_run(words.names[0], root=root).path)
+        if sweeps[0]:
+            return write_sweep_report(sweeps[0], page)
+        return write_report(find_run(words.names[0], root=root).path, page)
     for name, sweep in zip(words.names, sweeps, strict=True):
         if sweep:
             raise UserError(f"{name} is a sweep, which has a page of its own; its jobs are runs too: {sweep}/0.")
@@ -57,13 +61,12 @@ def write(typed: Sequence[str]) -> Path:
     for name, path in zip(words.names, folders, strict=True):
         if sum(path.resolve() == other.resolve() for other in folders) > 1:
             raise UserError(f"{name} is given twice, {path}. Name different runs.")
-    return write_comparison(folders, destination(words.options.get("to"), root=root))
+    new = root / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{short_id()}.html"
+    return write_comparison(folders, page or new)
 
 
-def destination(typed: str | None, *, root: Path) -> Path:
-    """The file of a comparison; raises UserError for a folder."""
-    if typed is None:
-        return root / "reports" / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{short_id()}.html"
+def destination(typed: str) -> Path:
+    """The file that to= names; raises UserError for a folder."""
     if Path(typed).is_dir() or not typed.endswith(".html"):
         raise UserError(f"to ({typed}) must be a file that ends in .html.")
     return Path(typed)

@@ -1,16 +1,14 @@
 """The page of several runs: which is best and whether that is chance, metrics, curves, how their configs differ."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
 from src.report.compared import Config, Run, by_config, differing_keys, names_of, read_compared, value
 from src.report.compared_words import verdict
-from src.report.markup import Markup, badge, escape, folded, paragraph, section, shown, table
+from src.report.markup import Markup, badge, escape, folded, href, paragraph, section, shown, table
 from src.report.overlay import Shown, coloured, legend, overlay
 from src.report.page import page
 from src.run.files import write_text
@@ -61,7 +59,7 @@ def _link(run: Run, place: Path) -> str:
     report = run.record.path / "report.html"
     if not report.is_file():
         return escape(run.record.label)
-    return f'<a href="{escape(quote(os.path.relpath(report, place)))}">{escape(run.record.label)}</a>'
+    return f'<a href="{href(report, place)}">{escape(run.record.label)}</a>'
 
 
 def _metrics_section(configs: Sequence[Config]) -> str:

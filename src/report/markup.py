@@ -2,9 +2,12 @@
 
 import html
 import math
+import os
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 # The words for metrics whose names are short.
 METRICS = {
@@ -20,6 +23,11 @@ def escape(value: Any) -> str:
     """A value as text that no browser takes for markup, without control characters but line breaks and tabs."""
     text = "".join(letter for letter in str(value) if letter in "\n\t" or ord(letter) >= 32)
     return html.escape(text, quote=True)
+
+
+def href(path: Path, place: Path) -> str:
+    """The way to a file from the folder `place`, as a link has it."""
+    return escape(quote(os.fsencode(os.path.relpath(path, place))))  # a folder's name may be no UTF-8
 
 
 def shown(value: Any) -> str:

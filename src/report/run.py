@@ -30,13 +30,16 @@ _SECTIONS = (
 )
 
 
-def write_report(run_folder: Path) -> Path:
-    """Write report.html into `run_folder` and return its path; raises UserError if that is no run folder.
+def write_report(run_folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a run and return its path; raises UserError if that is no run folder.
 
-    Call it after the status was closed, or the page says that the run is not over.
+    path: where to, report.html in `run_folder` if it is not given. Call it after the status was closed, or the page
+    says that the run is not over.
     """
-    path = Path(run_folder) / REPORT_NAME
-    write_text(path, render(read_files(Path(run_folder))))
+    path = path or Path(run_folder) / REPORT_NAME
+    text = render(read_files(Path(run_folder)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
     return path
 
 

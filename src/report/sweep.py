@@ -19,25 +19,30 @@ from src.sweep.ranking import Ranking, margin, number, rank_jobs
 from src.sweep.read import JobRow, Sweep, read
 
 
-def write_sweep_report(sweep: Path) -> Path:
-    """Write report.html into the sweep folder and return its path; raises UserError if that is no sweep."""
-    path = Path(sweep) / REPORT_NAME
-    write_text(path, render(read(Path(sweep))))
+def write_sweep_report(sweep: Path, path: Path | None = None) -> Path:
+    """Write the page of a sweep and return its path; raises UserError if that is no sweep.
+
+    path: where to, report.html in the sweep folder if it is not given.
+    """
+    path = path or Path(sweep) / REPORT_NAME
+    text = render(read(Path(sweep)), place=path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
     return path
 
 
-def render(sweep: Sweep) -> str:
-    """The page as text."""
+def render(sweep: Sweep, *, place: Path) -> str:
+    """The page as text. place: the folder in which it will be, from which its links lead."""
     ranking = rank_jobs(sweep)
     jobs = drawn_jobs(sweep)
     title = sweep.path.resolve().name
     sections = [
-        ranking_section(ranking),
+        ranking_section(ranking, place),
         section("Parallel coordinates", parallel(axes_of(sweep, jobs), jobs)) if len(jobs) > 1 else "",
         _importance_section(sweep),
         _course_section(ranking, jobs),
         _curves_section(sweep, jobs),
-        _failures_section(sweep),
+        _failures_section(sweep, place),
         _best_section(sweep),
         _record_section(sweep),
     ]
@@ -46,9 +51,9 @@ def render(sweep: Sweep) -> str:
 
 def _header(sweep: Sweep, ranking: Ranking) -> str:
     states = [job.state for job in sweep.jobs]
-    asked, failed = sweep.facts.get("jobs"), len(_failures(sweep))
+    total, failed = sweep.total, len(_failures(sweep))
     done, pruned = states.count(FINISHED), states.count(PRUNED)
-    over = isinstance(asked, int) and sum(job.ended for job in sweep.jobs) >= asked
+    over = total is not None and sum(job.ended for job in sweep.jobs) >= total
     badges = [badge("all jobs ended", kind="good") if over else badge("not over yet", kind="warn")]
     badges += [badge(f"{failed} failed", kind="bad")] if failed else []
     best = next((group for group in ranking.groups if group.n), None)
@@ -60,7 +65,7 @@ def _header(sweep: Sweep, ranking: Ranking) -> str:
     about = " · ".join(word for word in (sweep.facts.get("kind"), f"{len(states)} jobs", goals, created) if word)
     numbers = tiles(
         *found,
-        (f"of {asked or len(states)} jobs finished", done, ""),
+        (f"of {total or len(states)} jobs finished", done, ""),
         ("pruned", pruned or None, ""),
         ("failed", failed or None, ""),
         ("of training", _duration(seconds) if seconds else None, ""),
@@ -112,9 +117,9 @@ def _failures(sweep: Sweep) -> list[JobRow]:
     return [job for job in sweep.jobs if job.values is None and job.ended and job.state != PRUNED]
 
 
-def _failures_section(sweep: Sweep) -> str:
+def _failures_section(sweep: Sweep, place: Path) -> str:
     def rows(jobs: Sequence[JobRow]) -> list[list[object]]:
-        return [[Markup(link(j)), j.state, j.reason or "no reason was written", _settings(j)] for j in jobs]
+        return [[Markup(link(j, place)), j.state, j.reason or "no reason was written", _settings(j)] for j in jobs]
 
     head = ["job", "state", "reason", "what it had of its own"]
     others = [job for job in sweep.jobs if job.values is None and not job.ended]
